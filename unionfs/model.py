@@ -1,0 +1,88 @@
+"""The facts that all parts of unionfs exchange: frozen values, no behaviour, no I/O.
+
+Names are bytes, times are whole seconds plus nanoseconds, device numbers are those of `os.makedev`.
+"""
+
+from __future__ import annotations
+
+import stat as _stat
+from enum import IntFlag
+from typing import NamedTuple
+
+ROOT_ID = 1
+"""Node id, and inode number, of the root of every union (FUSE_ROOT_ID in include/uapi/linux/fuse.h)."""
+
+NAME_MAX = 255
+
+
+class Attr(NamedTuple):
+    """What stat(2) tells of an inode, in the field order of `struct fuse_attr`, so that it packs as it is.
+
+    `ino` also is the node id by which the drivers name the inode: unique while the inode lives,
+    the same through copy-up and remount.
+    """
+
+    ino: int
+    size: int
+    blocks: int  # of 512 bytes
+    atime: int
+    mtime: int
+    ctime: int
+    atimensec: int
+    mtimensec: int
+    ctimensec: int
+    mode: int  # type and permissions
+    nlink: int
+    uid: int
+    gid: int
+    rdev: int
+    blksize: int
+    flags: int = 0  # always 0 here: FUSE_ATTR_SUBMOUNT and FUSE_ATTR_DAX do not apply
+
+
+def is_dir(mode: int) -> bool:
+    return _stat.S_IFMT(mode) == _stat.S_IFDIR
+
+
+class Mark(IntFlag):
+    """What a layer says of a name beyond its attributes (overlayfs.rst; OCI image-spec, layer.md)."""
+
+    NONE = 0
+    WHITEOUT = 1  # the name is deleted here and below; attributes mean nothing
+    OPAQUE = 2  # a directory that hides every directory below it
+    METACOPY = 4  # a file whose data are in a layer below, found by `redirect` or by its own name
+    REDIRECT = 8  # the name continues elsewhere in the layers below: see `Entry.redirect`
+
+
+class Caller(NamedTuple):
+    """Who asks: ids as seen in the mount, the umask of the process for requests that create."""
+
+    uid: int
+    gid: int
+    pid: int = 0
+    umask: int = 0
+
+
+class Change(NamedTuple):
+    """A SETATTR: None leaves a field as it is. Times are (seconds, nanoseconds); NOW is the server's clock."""
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    size: int | None = None
+    atime: tuple[int, int] | None = None
+    mtime: tuple[int, int] | None = None
+    ctime: tuple[int, int] | None = None  # sent by a writeback cache; no file system lets it be set
+    kill_suidgid: bool = False  # clear setuid, and setgid where group-execute is set (FUSE_HANDLE_KILLPRIV_V2)
+
+
+NOW: tuple[int, int] = (-1, (1 << 30) - 1)  # UTIME_NOW of utimensat(2) in the nanosecond field
+
+
+class Dirent(NamedTuple):
+    """One row of a merged listing. `cookie` resumes after this row and stays valid while the mount lives."""
+
+    cookie: int
+    name: bytes
+    ino: int
+    mode: int  # at least the type bits
