@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import stat as _stat
 from enum import IntFlag
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from unionfs.idmap import IdMap
 
 ROOT_ID = 1
 """Node id, and inode number, of the root of every union (FUSE_ROOT_ID in include/uapi/linux/fuse.h)."""
@@ -86,3 +89,15 @@ class Dirent(NamedTuple):
     name: bytes
     ino: int
     mode: int  # at least the type bits
+
+
+class Policy(NamedTuple):
+    """How the union treats its top layer and what it shows; everything a mount option can change below FUSE."""
+
+    userxattr: bool = False  # user.overlay.* instead of trusted.overlay.*, for servers without CAP_SYS_ADMIN
+    volatile: bool = False  # no fsync ever
+    metacopy_from: int = 1 << 20  # bytes; a metadata change copies smaller files up whole, larger ones without data
+    xattrs: bool = True  # False: no extended attributes are shown or stored
+    acl: bool = True  # POSIX ACLs are shown and stored
+    ids: IdMap | None = None  # owners on disk <-> owners in the view; None: the same
+    override: bytes = b""  # the xattr that keeps owner and mode where the server may not chown; b"": none
