@@ -1,0 +1,1 @@
+"""Container images without a daemon: store, registries, mounts, builds and runs."""

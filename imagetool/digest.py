@@ -1,0 +1,82 @@
+"""Digests: `algorithm:hex` as in the OCI image-spec, descriptor.md "Digests".
+
+A `Digest` is a checked string: it is safe as a file name below `blobs/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NewType
+
+from imagetool.errors import Damaged, Malformed
+
+Digest = NewType("Digest", str)
+
+HEX_LENGTH = {"sha256": 64, "sha512": 128}
+"""The registered algorithms with the length of their encoded part."""
+
+SHORT = 12
+"""Hexadecimal digits of a short ID, as Docker shows them."""
+
+_HEX = frozenset("0123456789abcdef")
+
+
+def parse(text: object) -> Digest:
+    """The same text as a Digest; Malformed unless it is `sha256:` or `sha512:` and lower-case hex digits."""
+    if isinstance(text, str):
+        algorithm, _, value = text.partition(":")
+        if HEX_LENGTH.get(algorithm) == len(value) and _HEX.issuperset(value):
+            return Digest(text)
+    raise Malformed(f"invalid digest {_shown(text)}", hint="expected sha256: and 64 hexadecimal digits")
+
+
+def of(data: bytes) -> Digest:
+    """The sha256 digest of some bytes."""
+    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+
+
+def algorithm(digest: Digest) -> str:
+    return digest.partition(":")[0]
+
+
+def encoded(digest: Digest) -> str:
+    """The hexadecimal part."""
+    return digest.partition(":")[2]
+
+
+def short(digest: Digest) -> str:
+    """The short ID of an image or layer: twelve hexadecimal digits."""
+    return encoded(digest)[:SHORT]
+
+
+class Verifier:
+    """Hashes and counts a stream that must turn out to be `digest` and, if given, `size` bytes long."""
+
+    __slots__ = ("_hash", "count", "digest", "size", "what")
+
+    def __init__(self, digest: Digest, size: int | None = None, *, what: str = "blob") -> None:
+        self.digest = digest
+        self.size = size
+        self.what = what
+        self.count = 0
+        self._hash = hashlib.new(algorithm(digest))
+
+    def feed(self, chunk: bytes | memoryview) -> None:
+        """Damaged as soon as more bytes came than there may be."""
+        self.count += len(chunk)
+        if self.size is not None and self.count > self.size:
+            raise Damaged(f"{self.what} {self.digest} is longer than its {self.size} bytes")
+        self._hash.update(chunk)
+
+    def finish(self) -> None:
+        """Damaged unless all bytes came and their digest is the one that was expected."""
+        if self.size is not None and self.count != self.size:
+            raise Damaged(f"{self.what} {self.digest} ends after {self.count} of {self.size} bytes")
+        found = f"{algorithm(self.digest)}:{self._hash.hexdigest()}"
+        if found != self.digest:
+            raise Damaged(f"{self.what} {self.digest} has the wrong content: its digest is {found}")
+
+
+def _shown(text: object) -> str:
+    shown = repr(text)
+    return shown if len(shown) <= 80 else shown[:77] + "..."
