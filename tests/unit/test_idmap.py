@@ -91,5 +91,5 @@ def disjoint_ranges(draw: st.DrawFn) -> str:
 def test_a_mapped_owner_comes_back(text: str, data: st.DataObject) -> None:
     ids = IdMap(parse_ranges(text, "uidmapping"), parse_ranges(text, "gidmapping"))
     chosen = data.draw(st.sampled_from(ids.uids))
-    owner = chosen.disk + data.draw(st.integers(0, chosen.count - 1))
+    owner = chosen.disk + data.draw(st.integers(0, chosen.length - 1))
     assert ids.to_disk(*ids.to_view(owner, owner)) == (owner, owner)
