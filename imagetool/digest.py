@@ -50,31 +50,32 @@ def short(digest: Digest) -> str:
 
 
 class Verifier:
-    """Hashes and counts a stream that must turn out to be `digest` and, if given, `size` bytes long."""
+    """Hashes and counts a stream that must turn out to be `digest` and `size` bytes long, where those are known."""
 
     __slots__ = ("_hash", "count", "digest", "size", "what")
 
-    def __init__(self, digest: Digest, size: int | None = None, *, what: str = "blob") -> None:
+    def __init__(self, digest: Digest | None, size: int | None = None, *, what: str = "blob") -> None:
         self.digest = digest
         self.size = size
-        self.what = what
+        self.what = f"{what} {digest}" if digest else what
         self.count = 0
-        self._hash = hashlib.new(algorithm(digest))
+        self._hash = hashlib.new(algorithm(digest) if digest else "sha256")
 
     def feed(self, chunk: bytes | memoryview) -> None:
         """Damaged as soon as more bytes came than there may be."""
         self.count += len(chunk)
         if self.size is not None and self.count > self.size:
-            raise Damaged(f"{self.what} {self.digest} is longer than its {self.size} bytes")
+            raise Damaged(f"{self.what} is longer than its {self.size} bytes")
         self._hash.update(chunk)
 
-    def finish(self) -> None:
-        """Damaged unless all bytes came and their digest is the one that was expected."""
+    def finish(self) -> Digest:
+        """The digest; Damaged unless all bytes came and it is the one that was expected."""
         if self.size is not None and self.count != self.size:
-            raise Damaged(f"{self.what} {self.digest} ends after {self.count} of {self.size} bytes")
-        found = f"{algorithm(self.digest)}:{self._hash.hexdigest()}"
-        if found != self.digest:
-            raise Damaged(f"{self.what} {self.digest} has the wrong content: its digest is {found}")
+            raise Damaged(f"{self.what} ends after {self.count} of {self.size} bytes")
+        found = Digest(f"{self._hash.name}:{self._hash.hexdigest()}")
+        if self.digest is not None and found != self.digest:
+            raise Damaged(f"{self.what} has the wrong content: its digest is {found}")
+        return found
 
 
 def _shown(text: object) -> str:

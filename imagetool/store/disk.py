@@ -1,0 +1,100 @@
+"""Publishing on disk: temporary file -> fsync -> rename -> fsync of the directory, and what errors it gives."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from imagetool.errors import NoSpace, StoreError
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@contextmanager
+def errors(what: str) -> Iterator[None]:
+    """Turns an OSError from within into NoSpace or StoreError: "WHAT: reason"."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, what) from error
+
+
+def disk_error(error: OSError, what: str) -> NoSpace | StoreError:
+    where = f" {os.fsdecode(error.filename)}" if error.filename else ""
+    if error.errno in FULL:
+        return NoSpace(
+            f"{what}:{where} no space left on device", hint="free some, or see `imagetool system prune`"
+        )
+    hint = "give another one with --root" if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else ""
+    return StoreError(f"{what}:{where} {error.strerror}", hint=hint)
+
+
+def sync_dir(path: str) -> None:
+    """Makes the names in a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def create(path: str) -> int:
+    """A new file to write and read back; it must not exist."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def move(source: str, target: str) -> None:
+    """rename(2), with the parents of the target made, and durable when it returns."""
+    parent = os.path.dirname(target)
+    os.makedirs(parent, exist_ok=True)
+    os.rename(source, target)
+    sync_dir(parent)
+
+
+def publish(data: bytes, target: str, temporary: str) -> None:
+    """`target` has these bytes, durably, or is what it was before."""
+    try:
+        fd = create(temporary)
+        try:
+            write_all(fd, data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        move(temporary, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def remove_tree(path: str) -> None:
+    """Removes a directory of the store with all it holds; what is gone already is no error."""
+    with suppress(FileNotFoundError), os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                remove_tree(entry.path)
+            else:
+                unlink(entry.path)
+    with suppress(FileNotFoundError):
+        os.rmdir(path)
+
+
+def unlink(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def size_of(path: str) -> int | None:
+    """The size of a regular file in bytes; None when there is none."""
+    try:
+        return os.stat(path).st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return None
