@@ -76,7 +76,9 @@ class Change(NamedTuple):
     atime: tuple[int, int] | None = None
     mtime: tuple[int, int] | None = None
     ctime: tuple[int, int] | None = None  # sent by a writeback cache; no file system lets it be set
-    kill_suidgid: bool = False  # clear setuid, and setgid where group-execute is set (FUSE_HANDLE_KILLPRIV_V2)
+    kill_suidgid: bool = (
+        False  # clear setuid, and setgid where group-execute is set (FUSE_HANDLE_KILLPRIV_V2)
+    )
 
 
 NOW: tuple[int, int] = (-1, (1 << 30) - 1)  # UTIME_NOW of utimensat(2) in the nanosecond field
@@ -96,7 +98,9 @@ class Policy(NamedTuple):
 
     userxattr: bool = False  # user.overlay.* instead of trusted.overlay.*, for servers without CAP_SYS_ADMIN
     volatile: bool = False  # no fsync ever
-    metacopy_from: int = 1 << 20  # bytes; a metadata change copies smaller files up whole, larger ones without data
+    metacopy_from: int = (
+        1 << 20
+    )  # bytes; a metadata change copies smaller files up whole, larger ones without data
     xattrs: bool = True  # False: no extended attributes are shown or stored
     acl: bool = True  # POSIX ACLs are shown and stored
     ids: IdMap | None = None  # owners on disk <-> owners in the view; None: the same

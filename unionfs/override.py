@@ -1,4 +1,4 @@
-"""The override_stat xattr: owner, mode and type of a file whose server may not chown or mknod. PURE.
+"""The override_stat xattr: owner, mode and type of a file whose server may not chown or mknod.
 
 The value is `UID:GID:MODE[:TYPE]`, decimal ids, octal permission bits, TYPE one of dir, file, symlink,
 pipe, socket, block-MAJOR-MINOR and char-MAJOR-MINOR (the format of containers/storage). Without a TYPE
@@ -11,6 +11,7 @@ import os
 import stat
 from typing import NamedTuple
 
+from unionfs import sysfd
 from unionfs.model import Attr
 
 PRIVILEGED = b"security.fuseoverlayfs.override_stat"
@@ -72,6 +73,17 @@ def apply(attr: Attr, override: Override) -> Attr:
     if stat.S_IFMT(override.mode):
         return attr._replace(uid=override.uid, gid=override.gid, mode=override.mode, rdev=override.rdev)
     return attr._replace(uid=override.uid, gid=override.gid, mode=stat.S_IFMT(attr.mode) | override.mode)
+
+
+def applied(attr: Attr, key: bytes, fd: int, name: bytes) -> Attr:
+    """`attr` of the entry `name` in the directory `fd`, corrected by its attribute `key` where it has a valid one."""
+    value = sysfd.getxattr(fd, name, key)
+    if value is None:
+        return attr
+    try:
+        return apply(attr, parse(value))
+    except ValueError:
+        return attr
 
 
 def _number(text: bytes, base: int, limit: int, value: bytes) -> int:

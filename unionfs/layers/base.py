@@ -27,7 +27,9 @@ class Entry(NamedTuple):
     attr: Attr
     handle: Handle
     mark: Mark = Mark.NONE
-    redirect: bytes = b""  # with Mark.REDIRECT: a name beside this one, or an absolute path in the layers below
+    redirect: bytes = (
+        b""  # with Mark.REDIRECT: a name beside this one, or an absolute path in the layers below
+    )
 
 
 class Source(NamedTuple):
@@ -57,6 +59,9 @@ class Layer(Protocol):
 
     def lookup(self, parent: Handle, name: bytes) -> Entry | None:
         """The entry called `name` in the directory `parent`, whiteouts included; None when there is none."""
+
+    def entry(self, handle: Handle) -> Entry:
+        """The entry behind a handle, as it is now; its marks may be missing."""
 
     def scan(self, parent: Handle, after: int = 0) -> Iterator[Entry]:
         """Every entry of a directory, whiteouts included, in an order that never changes; skips `after`."""

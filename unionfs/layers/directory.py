@@ -1,0 +1,243 @@
+"""DirLayer: a plain directory as a read-only layer, with deletions and moves as overlayfs writes them.
+
+Owns the descriptors of the directories it has visited, at most MAX_OPEN at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+from unionfs import override, sysfd, whiteout
+from unionfs.errors import SetupError
+from unionfs.layers.base import Entry, Handle, Source
+from unionfs.model import Attr, Mark
+
+MAX_OPEN = 4096
+INO_LIMIT = 1 << 48
+ODD_INO = 1 << 47
+"""Where inode numbers start for inodes on another file system below the root, or too large for 48 bits."""
+
+
+class Path:
+    """A handle: the name of an entry in its parent. Directories keep a descriptor while there is room."""
+
+    __slots__ = ("fd", "name", "parent", "xattr_whiteouts")
+
+    def __init__(self, parent: Path | None, name: bytes) -> None:
+        self.parent = parent
+        self.name = name
+        self.fd = -1
+        self.xattr_whiteouts: bool | None = None  # not asked yet
+
+    def names(self) -> tuple[bytes, ...]:
+        found: list[bytes] = []
+        at = self
+        while at.parent is not None:
+            found.append(at.name)
+            at = at.parent
+        return tuple(reversed(found))
+
+
+class DirLayer:
+    """A directory. `userxattr` says which of the overlay's two namespaces its marks are in.
+
+    `override_key` names an extended attribute that corrects owner and mode (override.py); b"" for none.
+    """
+
+    def __init__(self, path: bytes, *, userxattr: bool = False, override_key: bytes = b"") -> None:
+        try:
+            self._root_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as e:
+            raise SetupError(f"cannot open the layer {os.fsdecode(path)}: {e.strerror}") from e
+        self.where = path
+        self._names = whiteout.USER if userxattr else whiteout.TRUSTED
+        self._override = override_key
+        self._open: dict[Path, None] = {}  # INVARIANT: exactly the paths, but for the root, with fd >= 0
+        self._odd: dict[tuple[int, int], int] = {}
+        self._links: dict[int, list[tuple[bytes, ...]]] | None = None
+        st = os.fstat(self._root_fd)
+        self._dev = st.st_dev
+        self._root = Path(None, b"")
+        self._root.fd = self._root_fd
+        self.identity = b"dir:%d" % st.st_ino
+        self.root = Entry(b"", self._attr(st, self._root_fd, b""), self._root)
+
+    def close(self) -> None:
+        self.drop_descriptors()
+        if self._root_fd >= 0:
+            os.close(self._root_fd)
+            self._root_fd = self._root.fd = -1
+
+    def drop_descriptors(self) -> None:
+        """Lets names be looked up afresh, from the root down."""
+        for path in self._open:
+            os.close(path.fd)
+            path.fd = -1
+        self._open.clear()
+        self._links = None
+
+    def fileno(self) -> int:
+        """The descriptor of the root directory."""
+        return self._root_fd
+
+    # -- names
+
+    def lookup(self, parent: Handle, name: bytes) -> Entry | None:
+        assert isinstance(parent, Path)
+        fd = self._fd(parent)
+        st = sysfd.lstat_or_none(fd, name)
+        return None if st is None else self._entry(parent, fd, name, st)
+
+    def entry(self, handle: Handle) -> Entry:
+        assert isinstance(handle, Path)
+        if handle.parent is None:
+            return Entry(b"", self._attr(os.fstat(self._root_fd), self._root_fd, b""), handle)
+        fd = self._fd(handle.parent)
+        st = sysfd.lstat(fd, handle.name)
+        return Entry(handle.name, self._attr(st, fd, handle.name), handle)
+
+    def scan(self, parent: Handle, after: int = 0) -> Iterator[Entry]:
+        assert isinstance(parent, Path)
+        for name in self.names(parent)[after:]:
+            entry = self.lookup(parent, name)
+            if entry is not None:
+                yield entry
+
+    def names(self, parent: Path) -> list[bytes]:
+        """What the directory lists, in its own order."""
+        fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._fd(parent))
+        try:
+            return [os.fsencode(name) for name in os.listdir(fd)]
+        finally:
+            os.close(fd)
+
+    def marks(self, entry: Entry) -> Entry:
+        mode = entry.attr.mode
+        if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+            return entry
+        fd, name = self._at(entry.handle)
+        mark, redirect = read_marks(self._names, fd, name, is_dir=stat.S_ISDIR(mode))
+        return entry._replace(mark=entry.mark | mark, redirect=redirect) if mark else entry
+
+    # -- contents
+
+    def readlink(self, handle: Handle) -> bytes:
+        fd, name = self._at(handle)
+        return os.fsencode(os.readlink(name, dir_fd=fd))
+
+    def source(self, handle: Handle) -> Source:
+        fd, name = self._at(handle)
+        data = open_quietly(fd, name)
+        return Source(data, 0, os.fstat(data).st_size)
+
+    def release(self, source: Source) -> None:
+        os.close(source.fd)
+
+    def xattrs(self, handle: Handle) -> dict[bytes, bytes]:
+        fd, name = self._at(handle)
+        found = sysfd.all_xattrs(fd, name)
+        return {
+            shown: value for key, value in found.items() if (shown := self._names.to_view(key)) is not None
+        }
+
+    def path(self, handle: Handle) -> tuple[bytes, ...]:
+        assert isinstance(handle, Path)
+        return handle.names()
+
+    def aliases(self, ino: int) -> list[tuple[bytes, ...]]:
+        if self._links is None:
+            self._links = self._find_links()
+        return self._links.get(ino, [])
+
+    def _find_links(self) -> dict[int, list[tuple[bytes, ...]]]:
+        """Every name of every hard-linked file: a directory keeps no list of them, so this reads it whole, once."""
+        links: dict[int, list[tuple[bytes, ...]]] = {}
+        todo = [self._root]
+        while todo:
+            parent = todo.pop()
+            for entry in self.scan(parent):
+                assert isinstance(entry.handle, Path)
+                if stat.S_ISDIR(entry.attr.mode):
+                    todo.append(entry.handle)
+                elif entry.attr.nlink > 1 and not entry.mark & Mark.WHITEOUT:
+                    links.setdefault(entry.attr.ino, []).append(entry.handle.names())
+        return links
+
+    # -- descriptors
+
+    def _at(self, handle: Handle) -> tuple[int, bytes]:
+        """(directory descriptor, final name); the root is its own descriptor and no name."""
+        assert isinstance(handle, Path)
+        if handle.parent is None:
+            return self._root_fd, b""
+        return self._fd(handle.parent), handle.name
+
+    def _fd(self, path: Path) -> int:
+        if path.fd < 0:
+            chain = [path]
+            while (above := chain[-1].parent) is not None and above.fd < 0:
+                chain.append(above)
+            for at in reversed(chain):
+                assert at.parent is not None
+                at.fd = sysfd.open_dir(at.parent.fd, at.name)
+                self._open[at] = None
+            self._evict(keep=len(chain))
+        return path.fd
+
+    def _evict(self, keep: int) -> None:
+        while len(self._open) > max(MAX_OPEN, keep):
+            path = next(iter(self._open))
+            del self._open[path]
+            os.close(path.fd)
+            path.fd = -1
+
+    # -- readings
+
+    def _entry(self, parent: Path, fd: int, name: bytes, st: os.stat_result) -> Entry:
+        mark = Mark.NONE
+        if st.st_rdev == 0 and stat.S_ISCHR(st.st_mode):
+            mark = Mark.WHITEOUT
+        elif st.st_size == 0 and stat.S_ISREG(st.st_mode) and self._has_xattr_whiteouts(parent):
+            value = sysfd.getxattr(fd, name, self._names.whiteout)
+            mark = Mark.NONE if value is None else Mark.WHITEOUT
+        return Entry(name, self._attr(st, fd, name), Path(parent, name), mark)
+
+    def _has_xattr_whiteouts(self, path: Path) -> bool:
+        if path.xattr_whiteouts is None:
+            value = sysfd.getxattr(self._fd(path), b"", self._names.opaque)
+            path.xattr_whiteouts = value == whiteout.OPAQUE_MAY_HAVE_XATTR_WHITEOUTS
+        return path.xattr_whiteouts
+
+    def _attr(self, st: os.stat_result, fd: int, name: bytes) -> Attr:
+        ino = st.st_ino
+        if st.st_dev != self._dev or not 0 < ino < ODD_INO:
+            ino = self._odd.setdefault((st.st_dev, ino), ODD_INO + len(self._odd))
+        attr = sysfd.attr_of(st, ino)
+        return override.applied(attr, self._override, fd, name) if self._override else attr
+
+
+def read_marks(names: whiteout.Names, fd: int, name: bytes, *, is_dir: bool) -> tuple[Mark, bytes]:
+    """(OPAQUE, METACOPY and REDIRECT of an entry, the redirect). A redirect no kernel would write is passed over."""
+    mark = Mark.NONE
+    if is_dir:
+        if sysfd.getxattr(fd, name, names.opaque) == whiteout.OPAQUE:
+            mark = Mark.OPAQUE
+    elif sysfd.getxattr(fd, name, names.metacopy) is None:
+        return mark, b""
+    else:
+        mark = Mark.METACOPY
+    redirect = sysfd.getxattr(fd, name, names.redirect) or b""
+    if redirect and whiteout.redirect_names(redirect) is not None:
+        return mark | Mark.REDIRECT, redirect
+    return mark, b""
+
+
+def open_quietly(fd: int, name: bytes) -> int:
+    """Opens a file for reading; without touching its access time where the server may."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        return os.open(name, flags | os.O_NOATIME, dir_fd=fd)
+    except PermissionError:  # not the owner
+        return os.open(name, flags, dir_fd=fd)

@@ -1,0 +1,329 @@
+"""TarLayer: a layer served straight out of an uncompressed tar, by its memory-mapped index.
+
+A handle is an entry's number in the index, 0 for the root. The inode number is the handle + INO_OFFSET; names
+that are hard links of each other have that of the first of them. Nothing stays in memory per entry.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from collections.abc import Iterator
+from errno import EINVAL, ENOENT
+from itertools import chain
+from struct import Struct
+from typing import Any, NamedTuple
+
+from unionfs.errors import LayerError, UnionError
+from unionfs.layers import index as fmt
+from unionfs.layers.base import Entry, Source
+from unionfs.layers.index import Index, TarId, Unusable
+from unionfs.model import Attr, Mark
+
+INO_OFFSET = 2
+BLKSIZE = 4096
+_BATCH = 512  # entries decoded at once: many for speed, few for memory
+_NEAR = 64  # entries: from here on a search of their joined names beats halving
+_SCAN = Struct("<12xIxBHQqIII16x")  # of index.ROW: nlink, flags, mode, size, mtime, its nanoseconds, uid, gid
+_MARKS = tuple(Mark(bits) for bits in range(4))
+_NO_MARK = Mark.NONE
+_new = tuple.__new__
+
+Number = Any
+"""An int. The protocol's handles are opaque, so that a narrower type would not be a Layer's."""
+
+
+class TarLayer:
+    """A `layers.base.Layer`, made by `open_tar_layer`. Raises LayerError where the index is damaged."""
+
+    def __init__(self, fd: int, index: Index, warning: str = "") -> None:
+        self._fd = fd
+        self._index = index
+        self.warning = warning
+        """Why the index could not be saved and is held in memory; empty as a rule."""
+
+    def fileno(self) -> int:
+        """The descriptor of the tar."""
+        return self._fd
+
+    def __len__(self) -> int:
+        """The number of entries: handles are below it."""
+        return self._index.count
+
+    @property
+    def identity(self) -> bytes:
+        return self._index.digest[:16]
+
+    @property
+    def root(self) -> Entry:
+        return self.entry(0)
+
+    def entry(self, handle: Number) -> Entry:
+        """The entry of a number. UnionError(ENOENT) when there is none."""
+        row = self._row(handle)
+        return self._entry(handle, self._index.name(row), row)
+
+    def parent(self, handle: Number) -> int:
+        """The number of the directory that holds an entry; the root's is itself."""
+        return self._parent(handle, self._row(handle))
+
+    def lookup(self, parent: Number, name: bytes) -> Entry | None:
+        number = self._find(parent, name)
+        return self._entry(number, name, self._index.row(number)) if number else None
+
+    def scan(self, parent: Number, after: int = 0) -> Iterator[Entry]:
+        self._row(parent)
+        first, count = self._index.children(parent)
+        starts = range(first + after, first + count, _BATCH)
+        return chain.from_iterable(self._batch(start, min(_BATCH, first + count - start)) for start in starts)
+
+    def marks(self, entry: Entry) -> Entry:
+        return entry
+
+    def readlink(self, handle: Number) -> bytes:
+        row = self._row(handle)
+        if stat.S_IFMT(row[6]) != stat.S_IFLNK:
+            raise UnionError(EINVAL)
+        return self._index.blob(row[12], row[7])
+
+    def source(self, handle: Number) -> Source:
+        """Where the bytes of a regular file are in the tar; never beyond its end."""
+        row = self._row(handle)
+        flags, mode, size, data = row[5], row[6], row[7], row[12]
+        if stat.S_IFMT(mode) != stat.S_IFREG:
+            raise UnionError(EINVAL)
+        if flags & fmt.SPARSE:
+            return Source(self._fd, 0, size, self._extents(row))
+        if data + size > self._index.tar.size:
+            raise self._index.damaged(f"the data of entry {handle} are beyond the end of the archive")
+        return Source(self._fd, data, size)
+
+    def release(self, source: Source) -> None:
+        """The descriptor is the layer's: there is nothing to give back."""
+
+    def xattrs(self, handle: Number) -> dict[bytes, bytes]:
+        return self._index.xattrs(self._row(handle)[13])
+
+    def aliases(self, ino: int) -> list[tuple[bytes, ...]]:
+        """Every path of an inode of this layer, in the order of their entries."""
+        handle = ino - INO_OFFSET
+        linked = self._row(handle)[5] & fmt.LINKED
+        return [self.path(number) for number in (self._index.same_inode(handle) if linked else (handle,))]
+
+    def path(self, handle: Number) -> tuple[bytes, ...]:
+        names = []
+        while handle:
+            row = self._row(handle)
+            names.append(self._index.name(row))
+            handle = self._parent(handle, row)
+        return tuple(reversed(names))
+
+    def trim(self) -> None:
+        """Gives back the memory of the index that was read; what is needed again is in the page cache."""
+        self._index.map.madvise(mmap.MADV_DONTNEED)
+
+    def close(self) -> None:
+        self._index.close()
+        os.close(self._fd)
+
+    def __enter__(self) -> TarLayer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _row(self, handle: Number) -> tuple[int, ...]:
+        try:
+            return self._index.row(handle)
+        except IndexError:
+            raise UnionError(ENOENT, f"layer {self._index.path} has no entry {handle}") from None
+
+    def _parent(self, handle: int, row: tuple[int, ...]) -> int:
+        if row[1] >= handle > 0:
+            raise self._index.damaged(f"entry {handle} is below itself")
+        return row[1]
+
+    def _find(self, parent: Number, name: bytes) -> int:
+        """The number of a name in a directory, 0 if it is not there: halve, then search the joined names."""
+        index = self._index
+        low, count = index.children(parent)
+        if not count or not name or b"\0" in name:
+            return 0
+        high = low + count
+        while high - low > _NEAR:
+            middle = (low + high) // 2
+            if index.name(index.row(middle)) <= name:
+                low = middle
+            else:
+                high = middle
+        joined = index.joined_names(low, high - low)
+        at = joined.find(b"\0" + name + b"\0")
+        return low + joined.count(b"\0", 0, at) if at >= 0 else 0
+
+    def _batch(self, first: int, count: int) -> list[Entry]:
+        """`count` entries of one directory from `first` on; the hot path of every listing."""
+        names = self._index.names(first, count)
+        start = fmt.HEADER.size + fmt.ROW_SIZE * first
+        rows = _SCAN.iter_unpack(self._index.map[start : start + fmt.ROW_SIZE * count])
+        return [
+            self._rare(number, name)
+            if flags
+            else _new(
+                Entry,
+                (
+                    name,
+                    _new(
+                        Attr,
+                        (
+                            number + 2,
+                            size,
+                            (size + 511) >> 9,
+                            t,
+                            t,
+                            t,
+                            ns,
+                            ns,
+                            ns,
+                            mode,
+                            nlink,
+                            uid,
+                            gid,
+                            0,
+                            4096,
+                            0,
+                        ),
+                    ),
+                    number,
+                    _NO_MARK,
+                    b"",
+                ),
+            )
+            for number, name, (nlink, flags, mode, size, t, ns, uid, gid) in zip(
+                range(first, first + count), names, rows, strict=True
+            )
+        ]
+
+    def _rare(self, number: int, name: bytes) -> Entry:
+        return self._entry(number, name, self._index.row(number))
+
+    def _entry(self, number: int, name: bytes, row: tuple[int, ...]) -> Entry:
+        _, _, primary, nlink, _, flags, mode, size, mtime, mtimensec, uid, gid, data, _, extra = row
+        atime, atimensec, ctime, ctimensec = mtime, mtimensec, mtime, mtimensec
+        blocks, rdev = (size + 511) >> 9, 0
+        if flags & (fmt.SPARSE | fmt.TIMES):
+            (atime, atimensec, ctime, ctimensec, _), extents = self._index.extra(extra)
+            if flags & fmt.SPARSE:
+                blocks = (sum(length for _, _, length in extents) + 511) >> 9
+        if flags & fmt.DEVICE:
+            rdev = data & 0xFFFFFFFF
+        if flags & fmt.LINKED and primary > number:
+            raise self._index.damaged(f"entry {number} is a hard link to a later one")
+        ino = INO_OFFSET + (primary if flags & fmt.LINKED else number)
+        times = (atime, mtime, ctime, atimensec, mtimensec, ctimensec)
+        attr = Attr(ino, size, blocks, *times, mode, nlink, uid, gid, rdev, BLKSIZE)
+        return Entry(name, attr, number, _MARKS[flags & (fmt.WHITEOUT | fmt.OPAQUE)])
+
+    def _extents(self, row: tuple[int, ...]) -> tuple[tuple[int, int, int], ...]:
+        extents = self._index.extra(row[14])[1]
+        end = 0
+        for offset, where, length in extents:
+            if offset < end or offset + length > row[7] or where + length > self._index.tar.size:
+                raise self._index.damaged("the extents of a sparse file are out of bounds")
+            end = offset + length
+        return tuple(extents)
+
+
+class Checked(NamedTuple):
+    """What `check_index` found and did."""
+
+    rebuilt: str  # why the index was built (again); empty when it was sound
+    entries: int
+    identity: bytes
+    warning: str  # why it could not be saved; empty as a rule
+
+
+def open_tar_layer(path: str | bytes, *, index: str | bytes | None = None) -> TarLayer:
+    """Opens an uncompressed tar as a layer, with the index at `index` (NAME.idx beside NAME.tar by default).
+
+    An index that is missing, stale or damaged is built again and saved; where that is not possible it is held
+    in memory, and `warning` says why. Raises LayerError when the tar cannot be read or is damaged.
+    """
+    return _open(os.fsdecode(path), index_path(path) if index is None else os.fsdecode(index), verify=False)[
+        0
+    ]
+
+
+def check_index(path: str | bytes, *, index: str | bytes | None = None) -> Checked:
+    """Verifies every byte of a tar's index, and builds it again when it is not sound. Raises LayerError."""
+    layer, reason = _open(
+        os.fsdecode(path), index_path(path) if index is None else os.fsdecode(index), verify=True
+    )
+    with layer:
+        return Checked(reason, len(layer), layer.identity, layer.warning)
+
+
+def index_path(path: str | bytes) -> str:
+    """Where the index of a tar is: NAME.idx for NAME.tar, else the whole name with .idx."""
+    text = os.fsdecode(path)
+    return (text[:-4] if text.endswith(".tar") else text) + ".idx"
+
+
+def _open(path: str, index: str, verify: bool) -> tuple[TarLayer, str]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise LayerError(f"cannot open layer {path}: {error.strerror}") from None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise LayerError(
+                f"layer {path} is not a regular file", hint="give an uncompressed tar or a directory"
+            )
+        try:
+            return TarLayer(fd, _existing(index, TarId.of(fd), verify)), ""
+        except Unusable as reason:
+            opened, warning = _build(fd, path, index)
+            return TarLayer(fd, opened, warning), str(reason)
+    except OSError as error:
+        os.close(fd)
+        raise LayerError(f"cannot read layer {path}: {error.strerror}") from None
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _existing(path: str, tar: TarId, verify: bool) -> Index:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise Unusable("there is none" if error.errno == ENOENT else f"{error.strerror}") from None
+    try:
+        opened = Index(fd, tar, path)
+    except (OSError, ValueError) as error:
+        raise Unusable(f"it cannot be mapped: {error}") from None
+    finally:
+        os.close(fd)
+    if verify and not opened.verify():
+        opened.close()
+        raise Unusable("its contents are damaged")
+    return opened
+
+
+def _build(tar_fd: int, path: str, index: str) -> tuple[Index, str]:
+    """The index, built from the tar, and why it could not be saved."""
+    from unionfs.layers.indexer import build_from_file
+
+    parts = build_from_file(tar_fd, path)
+    tar = TarId.of(tar_fd)
+    try:
+        fmt.publish(index, parts)
+        return _existing(index, tar, verify=False), ""
+    except (OSError, Unusable) as error:
+        warning = f"cannot save index {index}, it is built at every mount: {error}"
+    fd = fmt.in_memory(parts)
+    try:
+        return Index(fd, tar, index), warning
+    except Unusable as error:  # the tar has changed in this moment
+        raise LayerError(f"cannot use layer {path}: {error}") from None
+    finally:
+        os.close(fd)

@@ -1,0 +1,132 @@
+"""Who decides a name: the rules of overlayfs.rst as pure functions over what each layer says.
+
+Layers are numbered from the top, 0 first. Nothing here does I/O but through the `Layer`s it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from unionfs import whiteout
+from unionfs.layers.base import Entry, Handle, Layer
+from unionfs.model import Mark, is_dir
+
+Spot = tuple[int, Handle]
+"""(layer, handle): one entry of one layer."""
+
+
+class Found(NamedTuple):
+    """What the read-only layers have under a name.
+
+    `top` is the entry whose attributes are shown, `layer` where it is. For a directory `dirs` are all that
+    merge in it, top first; for a file `data` is where its bytes are (elsewhere for a metadata-only copy).
+    """
+
+    layer: int
+    top: Entry
+    dirs: tuple[Spot, ...]
+    data: Spot | None
+
+
+class Removal(Enum):
+    """How a name goes away."""
+
+    REMOVE = "remove the upper entry"
+    WHITEOUT = "add a whiteout"
+    REPLACE = "put a whiteout in the place of the upper entry"
+
+
+def removal(*, in_upper: bool, in_lower: bool) -> Removal:
+    if not in_upper:
+        return Removal.WHITEOUT
+    return Removal.REPLACE if in_lower else Removal.REMOVE
+
+
+def search(layers: Sequence[Layer], spots: Sequence[Spot], names: tuple[bytes, ...]) -> Found | None:
+    """Looks `names` up from each directory in `spots`, top first, and merges what it finds.
+
+    A whiteout ends the search, a file ends it (hidden when a directory was found above), an opaque
+    directory ends it, a redirect carries it on elsewhere in the layers below.
+    """
+    top: Entry | None = None
+    at = 0
+    dirs: list[Spot] = []
+    todo = list(spots)
+    last = len(layers) - 1
+    while todo:
+        number, start = todo.pop(0)
+        entry, stop = walk(layers[number], start, names)
+        if entry is None or entry.mark & Mark.WHITEOUT:
+            if stop or entry is not None:
+                break
+            continue
+        directory = is_dir(entry.attr.mode)
+        if top is not None and directory != is_dir(top.attr.mode):
+            break
+        if number != last:
+            entry = layers[number].marks(entry)
+        if top is None:
+            top, at = entry, number
+        if directory:
+            dirs.append((number, entry.handle))
+            if stop or entry.mark & Mark.OPAQUE:
+                break
+        elif not entry.mark & Mark.METACOPY:
+            return Found(at, top, (), (number, entry.handle))
+        if entry.mark & Mark.REDIRECT:
+            todo, names = redirected(layers, number, todo, entry.redirect, names)
+    return Found(at, top, tuple(dirs), None) if top is not None else None
+
+
+def redirected(
+    layers: Sequence[Layer], number: int, todo: Iterable[Spot], redirect: bytes, names: tuple[bytes, ...]
+) -> tuple[list[Spot], tuple[bytes, ...]]:
+    """Where the search goes on after a redirect found in layer `number`, and for which names."""
+    parsed = whiteout.redirect_names(redirect)
+    assert parsed is not None  # a layer reports no other
+    absolute, target = parsed
+    if absolute:
+        return [(n, layers[n].root.handle) for n in range(number + 1, len(layers))], target
+    return list(todo), names[:-1] + target
+
+
+def walk(layer: Layer, start: Handle, names: tuple[bytes, ...]) -> tuple[Entry | None, bool]:
+    """(the entry at the end of `names` in one layer, whether the layers below are out of sight)."""
+    stop = False
+    entry: Entry | None = None
+    for depth, name in enumerate(names, 1):
+        entry = layer.lookup(start, name)
+        if entry is None:
+            return None, stop
+        if entry.mark & Mark.WHITEOUT:
+            return entry, True
+        if depth < len(names):
+            if not is_dir(entry.attr.mode):
+                return None, True
+            entry = layer.marks(entry)
+            stop = stop or bool(entry.mark & Mark.OPAQUE)
+            start = entry.handle
+    return entry, stop
+
+
+def merge_names(sources: Sequence[Iterable[tuple[bytes, bool]]]) -> list[tuple[int, bytes]]:
+    """(position, name) of every visible name of `sources`: directories, top first, of (name, is a whiteout).
+
+    Positions count through the sources from the second on, then through the first: so those of a directory
+    of one layer stay what they were when a top layer comes over it.
+    """
+    visible: dict[bytes, bool] = {}
+    lists = [list(source) for source in sources]
+    for rows in lists:
+        for name, gone in rows:
+            visible.setdefault(name, not gone)
+    merged: list[tuple[int, bytes]] = []
+    position = 0
+    for rows in lists[1:] + lists[:1]:
+        for name, _ in rows:
+            if visible.pop(name, False):
+                merged.append((position, name))
+            position += 1
+    return merged

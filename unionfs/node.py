@@ -1,0 +1,249 @@
+"""Nodes: the inodes of the union that somebody knows of, and the table that finds them.
+
+A lower file of a layer with numbered entries (TarLayer) needs no Node until it changes: its number says all,
+and the table makes a passing Node on demand. So a million files that the kernel has seen cost four bytes each.
+"""
+
+from __future__ import annotations
+
+import errno
+import stat
+from array import array
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from unionfs.errors import UnionError
+from unionfs.layers.base import Layer
+from unionfs.layers.tarball import INO_OFFSET, TarLayer
+from unionfs.merge import Spot
+from unionfs.model import ROOT_ID, Attr
+
+if TYPE_CHECKING:
+    from unionfs.listing import Listing
+
+SHIFT = 48
+MASK = (1 << SHIFT) - 1
+PRIVATE = 0xFFFF << SHIFT
+"""Node ids are (layer, counted from the bottom, or 0 for the top layer) << 48 | inode number in that layer,
+so that they stay the same at the next mount; ids from PRIVATE on are for inodes that have no such number."""
+
+
+class Node:
+    """One inode of the union.
+
+    INVARIANT: it is in the table while lookups > 0 or children > 0, or as long as `NodeTable.idle` holds it.
+    INVARIANT: if `upper`, the inode is in the top layer, under `name` in `parent`, or (nameless) behind `fd`.
+    INVARIANT: `parent` is None for the root and for what has no known name left.
+    """
+
+    __slots__ = (
+        "children",
+        "data",
+        "default_acl",
+        "dirs",
+        "fd",
+        "fmt",
+        "ino",
+        "listing",
+        "lookups",
+        "lower",
+        "more",
+        "name",
+        "parent",
+        "passing",
+        "real",
+        "snapshot",
+        "unlinked",
+        "upper",
+    )
+
+    def __init__(self, ino: int, fmt: int) -> None:
+        self.ino = ino
+        self.fmt = fmt  # S_IFMT bits
+        self.parent: Node | None = None
+        self.name = b""
+        self.more: list[tuple[Node, bytes]] | None = None  # further names of a hard-linked inode
+        self.lookups = 0
+        self.children = 0  # names whose parent this is, of nodes in the table
+        self.upper = False
+        self.real = 0  # st_ino in the top layer, while `upper`
+        self.lower: Spot | None = None  # the read-only entry whose attributes count while not `upper`
+        self.data: Spot | None = (
+            None  # the read-only entry whose bytes count; None once they are in the top layer
+        )
+        self.dirs: tuple[Spot, ...] = ()  # the read-only directories that merge here, top first
+        self.fd = -1  # a directory: O_PATH; a regular file: O_RDWR; both in the top layer
+        self.unlinked = 0  # names that are gone while the inode still is a lower one
+        self.listing: Listing | None = None
+        self.default_acl: bool | None = None  # not asked yet
+        self.snapshot: Attr | None = None  # of a lower directory that has been removed
+        self.passing = False  # not in the table: made from its number, for this one request
+
+    @property
+    def is_dir(self) -> bool:
+        return self.fmt == stat.S_IFDIR
+
+    @property
+    def is_reg(self) -> bool:
+        return self.fmt == stat.S_IFREG
+
+    def names(self) -> list[tuple[Node, bytes]]:
+        """Every name that is known, the one in use first."""
+        return ([(self.parent, self.name)] if self.parent else []) + (self.more or [])
+
+    def has_name(self, parent: Node, name: bytes) -> bool:
+        return (self.parent is parent and self.name == name) or (parent, name) in (self.more or ())
+
+
+class NodeTable:
+    """Finds nodes by id, and numbered lower files that have no node of their own."""
+
+    def __init__(self, layers: Sequence[Layer], root: Node, let_go: Callable[[Node], None]) -> None:
+        """`let_go` closes what a node that leaves the table still holds open."""
+        self.layers = layers
+        self.let_go = let_go
+        self.nodes: dict[int, Node] = {ROOT_ID: root}
+        self.root = root
+        self.idle: dict[Node, None] = {}  # INVARIANT: the nodes in the table with lookups == 0 == children
+        self.tars = [layer if isinstance(layer, TarLayer) else None for layer in layers]
+        self.counts: list[array[int] | None] = [None] * len(layers)  # lookups of numbered lower files
+        self.numbered_dirs: dict[Spot, Node] = {}
+
+    def base(self, layer: int) -> int:
+        """What is added to the inode numbers of a layer."""
+        return (len(self.layers) - layer) << SHIFT
+
+    def numbered(self, ino: int) -> tuple[int, TarLayer] | None:
+        """(layer number, layer) if the id is that of an entry of a layer with numbered entries."""
+        number = len(self.layers) - (ino >> SHIFT)
+        if not 0 <= number < len(self.layers):
+            return None
+        tar = self.tars[number]
+        return (number, tar) if tar is not None else None
+
+    def __getitem__(self, ino: int) -> Node:
+        node = self.nodes.get(ino)
+        if node is None:
+            node = self._passing(ino)
+        return node
+
+    def _passing(self, ino: int) -> Node:
+        found = self.numbered(ino)
+        if found is None:
+            raise UnionError(errno.ESTALE, f"no node {ino:#x}")
+        number, tar = found
+        handle = (ino & MASK) - INO_OFFSET
+        node = Node(ino, stat.S_IFMT(tar.entry(handle).attr.mode))
+        parent = self.numbered_dirs.get((number, tar.parent(handle)))
+        if node.is_dir or parent is None:
+            raise UnionError(errno.ESTALE, f"no node {ino:#x}")
+        node.parent, node.name = parent, tar.entry(handle).name
+        node.lower = node.data = (number, handle)
+        node.passing = True
+        return node
+
+    def add(self, node: Node, parent: Node, name: bytes) -> None:
+        """Enters a node under its first name."""
+        self.nodes[node.ino] = node
+        self.idle[node] = None
+        self.add_name(node, parent, name)
+        for number, handle in node.dirs:
+            if self.tars[number] is not None:
+                self.numbered_dirs.setdefault((number, handle), node)
+
+    def adopt(self, node: Node) -> None:
+        """Gives a passing node a place of its own, with the lookups counted so far."""
+        if not node.passing:
+            return
+        node.passing = False
+        found = self.numbered(node.ino)
+        assert found is not None
+        assert node.parent is not None
+        number, tar = found
+        counts = self._counts(number, tar)
+        handle = (node.ino & MASK) - INO_OFFSET
+        node.lookups, counts[handle] = counts[handle], 0
+        self.nodes[node.ino] = node
+        node.parent.children += 1
+        self.idle.pop(node.parent, None)
+        if not node.lookups:
+            self.idle[node] = None
+
+    def add_name(self, node: Node, parent: Node, name: bytes) -> None:
+        if node.has_name(parent, name):
+            return
+        if node.parent is None:
+            node.parent, node.name = parent, name
+        else:
+            node.more = [*(node.more or []), (parent, name)]
+        parent.children += 1
+        self.idle.pop(parent, None)
+
+    def drop_name(self, node: Node, parent: Node, name: bytes) -> None:
+        if node.parent is parent and node.name == name:
+            node.parent, node.name = node.more.pop() if node.more else (None, b"")
+        elif node.more and (parent, name) in node.more:
+            node.more.remove((parent, name))
+        else:
+            return
+        self._child_gone(parent)
+
+    def remember(self, ino: int) -> None:
+        node = self.nodes.get(ino)
+        if node is not None:
+            node.lookups += 1
+            if node.lookups == 1:
+                self.idle.pop(node, None)
+        elif (found := self.numbered(ino)) is not None:
+            self._counts(*found)[(ino & MASK) - INO_OFFSET] += 1
+
+    def _counts(self, number: int, tar: TarLayer) -> array[int]:
+        counts = self.counts[number]
+        if counts is None:
+            counts = self.counts[number] = array("I", bytes(4 * len(tar)))
+        return counts
+
+    def known(self, ino: int) -> bool:
+        """True while the kernel holds a reference to the inode."""
+        node = self.nodes.get(ino)
+        if node is not None:
+            return node.lookups > 0
+        found = self.numbered(ino)
+        return found is not None and self._counts(*found)[(ino & MASK) - INO_OFFSET] > 0
+
+    def forget(self, ino: int, n: int) -> None:
+        node = self.nodes.get(ino)
+        if node is not None:
+            node.lookups = max(0, node.lookups - n)
+            self.release(node)
+        elif (found := self.numbered(ino)) is not None:
+            counts = self._counts(*found)
+            handle = (ino & MASK) - INO_OFFSET
+            counts[handle] = max(0, counts[handle] - n)
+
+    def sweep(self) -> None:
+        """Lets go of nodes that were made in passing and that nobody asked to keep."""
+        while self.idle:
+            self.release(self.idle.popitem()[0])
+
+    def _child_gone(self, parent: Node) -> None:
+        parent.children -= 1
+        self.release(parent)
+
+    def release(self, node: Node) -> None:
+        """Takes a node out of the table if nothing holds it there, and then perhaps its parents."""
+        todo = [node]
+        while todo:
+            node = todo.pop()
+            if node.lookups or node.children or node is self.root or self.nodes.get(node.ino) is not node:
+                continue
+            del self.nodes[node.ino]
+            self.idle.pop(node, None)
+            for spot in node.dirs:
+                if self.numbered_dirs.get(spot) is node:
+                    del self.numbered_dirs[spot]
+            self.let_go(node)
+            for parent, _ in node.names():
+                parent.children -= 1
+                todo.append(parent)
+            node.parent, node.more = None, None

@@ -1,0 +1,152 @@
+"""System calls on (directory descriptor, final name): the only way this package touches a layer's tree.
+
+A whole path would fail near PATH_MAX and could be led astray by a symbolic link; a final name can not.
+No function here follows a symbolic link. Descriptors of directories may be O_PATH.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+from contextlib import suppress
+
+from unionfs.model import Attr
+
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+RENAME_WHITEOUT = 4
+
+O_DIR = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+CLOCK_REALTIME_COARSE = 5
+"""The clock by which Linux stamps inodes; the fine one runs ahead of it (include/uapi/linux/time.h)."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_renameat2 = _libc.renameat2
+_renameat2.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+_fallocate = _libc.fallocate
+_fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+
+
+def rename(olddir: int, old: bytes, newdir: int, new: bytes, flags: int = 0) -> None:
+    """renameat2(2)."""
+    if not flags:
+        os.rename(old, new, src_dir_fd=olddir, dst_dir_fd=newdir)
+    elif _renameat2(olddir, old, newdir, new, flags):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
+    """fallocate(2), whatever modes the file system has; os.posix_fallocate knows none."""
+    if _fallocate(fd, mode, offset, length):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def open_dir(parent: int, name: bytes) -> int:
+    return os.open(name, O_DIR, dir_fd=parent)
+
+
+def lstat(parent: int, name: bytes) -> os.stat_result:
+    """stat(2) of an entry, or of the descriptor itself if the name is empty."""
+    if not name:
+        return os.fstat(parent)
+    return os.stat(name, dir_fd=parent, follow_symlinks=False)
+
+
+def lstat_or_none(parent: int, name: bytes) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def proc_path(parent: int, name: bytes = b"") -> bytes:
+    """A path for the calls that take no descriptor: the link in /proc leads to the directory, `name` is final."""
+    return b"/proc/self/fd/%d/%b" % (parent, name) if name else b"/proc/self/fd/%d" % parent
+
+
+def getxattr(parent: int, name: bytes, key: bytes) -> bytes | None:
+    """The attribute `key` of an entry; None if it has none or the file system keeps none."""
+    try:
+        return os.getxattr(proc_path(parent, name), key, follow_symlinks=not name)
+    except OSError as e:
+        if e.errno in NO_XATTR:
+            return None
+        raise
+
+
+NO_XATTR = frozenset({61, 95})
+"""ENODATA: not there. EOPNOTSUPP: this file system, or this type of file, has no such attributes."""
+
+
+def setxattr(parent: int, name: bytes, key: bytes, value: bytes, flags: int = 0) -> None:
+    os.setxattr(proc_path(parent, name), key, value, flags, follow_symlinks=not name)
+
+
+def removexattr(parent: int, name: bytes, key: bytes) -> None:
+    with suppress_no_xattr():
+        os.removexattr(proc_path(parent, name), key, follow_symlinks=not name)
+
+
+class suppress_no_xattr(suppress):
+    """Passes over "there is no such attribute" and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__(OSError)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> bool:
+        return isinstance(error, OSError) and error.errno in NO_XATTR
+
+
+def all_xattrs(parent: int, name: bytes) -> dict[bytes, bytes]:
+    path, follow = proc_path(parent, name), not name
+    found: dict[bytes, bytes] = {}
+    with suppress_no_xattr():
+        for key in os.listxattr(path, follow_symlinks=follow):
+            with suppress_no_xattr():
+                found[os.fsencode(key)] = os.getxattr(path, key, follow_symlinks=follow)
+    return found
+
+
+def attr_of(st: os.stat_result, ino: int) -> Attr:
+    """stat(2)'s answer as Attr; the times are taken apart without passing through floats."""
+    atime, mtime, ctime = st.st_atime_ns, st.st_mtime_ns, st.st_ctime_ns
+    return Attr(
+        ino,
+        st.st_size,
+        st.st_blocks,
+        atime // 1_000_000_000,
+        mtime // 1_000_000_000,
+        ctime // 1_000_000_000,
+        atime % 1_000_000_000,
+        mtime % 1_000_000_000,
+        ctime % 1_000_000_000,
+        st.st_mode,
+        st.st_nlink,
+        st.st_uid,
+        st.st_gid,
+        st.st_rdev & 0xFFFFFFFF,
+        st.st_blksize,
+        0,
+    )
+
+
+def remove_tree(parent: int, name: bytes) -> None:
+    """Removes what `name` is, with all below it. For the work directory: nobody else looks there."""
+    try:
+        os.unlink(name, dir_fd=parent)
+        return
+    except IsADirectoryError:
+        pass
+    except PermissionError:  # POSIX lets unlink(2) of a directory say EPERM
+        if not stat.S_ISDIR(lstat(parent, name).st_mode):
+            raise
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    try:
+        for child in os.listdir(fd):
+            remove_tree(fd, os.fsencode(child))
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=parent)

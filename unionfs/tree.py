@@ -1,0 +1,615 @@
+"""UnionTree: the union as it changes. Every method is one change, whole or not at all.
+
+All changes go to the top layer. What a change needs there first (its directory, the inode itself) is copied up
+by the change, unless a driver did it before through `copy_up_job` to keep the slow part off its loop.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable
+
+from unionfs import sysfd, whiteout
+from unionfs.copyup import CopyUp
+from unionfs.errors import UnionError
+from unionfs.layers.base import Source
+from unionfs.layers.directory import DirLayer
+from unionfs.merge import Removal, Spot, removal, search
+from unionfs.model import NAME_MAX, NOW, Attr, Caller, Change
+from unionfs.node import Node
+from unionfs.upper import CAPABILITY, Upper, chmod
+from unionfs.view import ACLS, LINKS_MARK, View
+
+Make = Callable[[int, bytes, int], int]
+"""Creates an entry: (directory descriptor, name, permissions) -> an O_RDWR descriptor of it, or -1."""
+
+
+class UnionTree(View):
+    """A view that can change, if it has a top layer."""
+
+    @property
+    def top(self) -> Upper:
+        if self.upper is None:
+            raise UnionError(errno.EROFS)
+        return self.upper
+
+    # -- copy-up
+
+    def copy_up_job(self, ino: int, *, data: bool = True, size: int | None = None) -> CopyUp | None:
+        """What must be done before an inode may change; None if nothing.
+
+        `data`: its bytes are going to change too. `size`: only that many of them are still needed.
+        """
+        return self._job(self.nodes[ino], data=data, size=size)
+
+    def copy_up(self, node: Node, *, data: bool = True, size: int | None = None) -> None:
+        job = self._job(node, data=data, size=size)
+        if job is not None:
+            job.fill()
+            job.publish()
+
+    def _job(self, node: Node, *, data: bool, size: int | None) -> CopyUp | None:
+        top = self.top
+        if node.is_dir:
+            self.ensure_upper(node)
+            return None
+        if node.upper and (node.data is None or not data):
+            return None
+        if not data and node.is_reg:
+            attr = self.attr(node)
+            data = attr.nlink != 1 or attr.size < top.policy.metacopy_from or node.parent is None
+        self.nodes.adopt(node)
+        return CopyUp(self, node, data=data, size=size)
+
+    def ensure_upper(self, node: Node) -> None:
+        """Gives a directory, and those above it, a twin in the top layer."""
+        chain = [node]
+        while not chain[-1].upper:
+            above = chain[-1].parent
+            if above is None:
+                raise UnionError(errno.ENOENT, "the directory is gone")
+            chain.append(above)
+        for directory in reversed(chain[:-1]):
+            self._copy_up_dir(directory)
+
+    def _copy_up_dir(self, node: Node) -> None:
+        top, temp = self.top, self.top.temp()
+        assert node.parent is not None
+        os.mkdir(temp, 0o700, dir_fd=top.work)
+        try:
+            top.copy_metadata(temp, self.attr(node), self.lower_xattrs(node))
+            real = sysfd.lstat(top.work, temp).st_ino
+            with top.same_times(node.parent) as fd:
+                sysfd.rename(top.work, temp, fd, node.name)
+        except BaseException:
+            top.discard(temp)
+            raise
+        node.upper, node.real, node.lower = True, real, None
+
+    def origin(self, node: Node) -> bytes:
+        """What a copied-up inode keeps of where it came from: the layers' fingerprint and its number."""
+        return self._fingerprint + node.ino.to_bytes(8, "little")
+
+    def linked_names(self, node: Node) -> list[tuple[Node, bytes]]:
+        """Every name under which the twin of a lower inode has to appear."""
+        if node.parent is None or node.lower is None:
+            return []
+        number, handle = node.lower
+        if self.layers[number].entry(handle).attr.nlink == 1:
+            return node.names()[:1]
+        names = self.visible_names(node.lower)
+        return [at for at in node.names() if at not in names] + names
+
+    def open_source(self, node: Node) -> Source:
+        """The bytes of a regular file that are in a read-only layer; for the caller to close."""
+        if node.data is None:
+            raise UnionError(errno.EIO, "the file has no data in any layer")
+        number, handle = node.data
+        return self.layers[number].source(handle)
+
+    def refresh(self) -> list[tuple[int, bytes]]:
+        """Looks afresh at what was changed behind the mount, in directory layers or in the top layer.
+
+        Returns (parent, name) of every name the kernel may hold, and (inode, b"") of every inode it may hold.
+        """
+        for layer in self.layers:
+            if isinstance(layer, DirLayer):
+                layer.drop_descriptors()
+        self.nodes.sweep()
+        known: list[tuple[int, bytes]] = []
+        for node in self.nodes.nodes.values():
+            node.listing = node.default_acl = None
+            known += [(parent.ino, name) for parent, name in node.names()]
+            known.append((node.ino, b""))
+        return known
+
+    # -- creation
+
+    def mknod(self, parent: int, name: bytes, mode: int, rdev: int, caller: Caller) -> Attr:
+        if stat.S_ISCHR(mode) and rdev == whiteout.WHITEOUT_DEV:
+            raise UnionError(errno.EPERM, "a character device 0:0 would be a whiteout")
+        fmt = stat.S_IFMT(mode) or stat.S_IFREG
+        plain = self.policy.override and not stat.S_ISREG(fmt)
+
+        def make(fd: int, at: bytes, perm: int) -> int:
+            if fmt == stat.S_IFREG or plain:
+                return os.open(at, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, perm, dir_fd=fd)
+            os.mknod(at, fmt | perm, rdev, dir_fd=fd)
+            return -1
+
+        return self._create(parent, name, fmt | stat.S_IMODE(mode), caller, make, rdev)
+
+    def mkdir(self, parent: int, name: bytes, mode: int, caller: Caller) -> Attr:
+        def make(fd: int, at: bytes, perm: int) -> int:
+            os.mkdir(at, perm & 0o1777, dir_fd=fd)
+            return -1
+
+        return self._create(parent, name, stat.S_IFDIR | stat.S_IMODE(mode), caller, make)
+
+    def symlink(self, parent: int, name: bytes, target: bytes, caller: Caller) -> Attr:
+        def make(fd: int, at: bytes, perm: int) -> int:
+            os.symlink(target, at, dir_fd=fd)
+            return -1
+
+        return self._create(parent, name, stat.S_IFLNK | 0o777, caller, make)
+
+    def _create(
+        self,
+        parent: int,
+        name: bytes,
+        mode: int,
+        caller: Caller,
+        make: Make,
+        rdev: int = 0,
+    ) -> Attr:
+        directory = self._place(parent, name)
+        born = self._born(directory, mode, caller)._replace(rdev=rdev)
+        if self._may_make_directly(directory, name, born):
+            try:
+                made = make(self.top.dir_fd(directory), name, stat.S_IMODE(born.mode))
+            except FileExistsError:  # a whiteout: _place has seen that nothing else is there
+                made = self._make_aside(directory, name, born, make)
+        else:
+            made = self._make_aside(directory, name, born, make)
+        return self._entered(directory, name, made)
+
+    def _place(self, parent: int, name: bytes) -> Node:
+        """The directory, in the top layer, in which `name` is free."""
+        directory = self.nodes[parent]
+        _ = self.top
+        if self.find(directory, name) is not None:
+            raise UnionError(errno.EEXIST)
+        self.ensure_upper(directory)
+        return directory
+
+    def _born(self, directory: Node, mode: int, caller: Caller) -> Attr:
+        """Owner and mode of a new inode; only these fields mean anything. Ids are as on disk (inode(7), SVr4)."""
+        above = self.attr(directory)
+        uid, gid = self._to_disk(caller.uid, caller.gid)
+        if above.mode & stat.S_ISGID:
+            gid = above.gid
+            if stat.S_ISDIR(mode):
+                mode |= stat.S_ISGID
+        if not (stat.S_ISLNK(mode) or self.has_default_acl(directory)):
+            mode &= ~caller.umask
+        return above._replace(mode=mode, uid=uid, gid=gid)
+
+    def _to_disk(self, uid: int, gid: int) -> tuple[int, int]:
+        return (uid, gid) if self.policy.ids is None else self.policy.ids.to_disk(uid, gid)
+
+    def has_default_acl(self, directory: Node) -> bool:
+        if directory.default_acl is None:
+            value = sysfd.getxattr(self.top.dir_fd(directory), b"", ACLS[1]) if self.policy.acl else None
+            directory.default_acl = bool(value)
+        return directory.default_acl
+
+    def _may_make_directly(self, directory: Node, name: bytes, born: Attr) -> bool:
+        """Whether one system call gives the new entry the right owner and mode: then it needs no second name."""
+        if self.policy.override or (born.uid, born.gid) != (os.geteuid(), os.getegid()):
+            return False
+        if born.mode & (stat.S_ISGID | stat.S_ISUID | stat.S_ISVTX):
+            return False
+        # A new directory over a deleted one must be opaque when it appears.
+        return not (stat.S_ISDIR(born.mode) and self.in_lower(directory, name))
+
+    def _make_aside(self, directory: Node, name: bytes, born: Attr, make: Make) -> int:
+        """Makes an entry in the work directory and puts it where a whiteout, or nothing, is."""
+        top, fd = self.top, self.top.dir_fd(directory)
+        with top.nursery(fd, inherit=self.has_default_acl(directory)) as (work, temp):
+            made = make(work, temp, stat.S_IMODE(born.mode))
+            # A default ACL has had its say in the permissions.
+            mode = (sysfd.lstat(work, temp).st_mode & 0o777) | (born.mode & ~0o777)
+            top.own(work, temp, born.uid, born.gid, mode, born.rdev)
+            if stat.S_ISDIR(mode) and self.in_lower(directory, name):
+                sysfd.setxattr(work, temp, top.names.opaque, whiteout.OPAQUE)
+            if stat.S_ISDIR(mode) and sysfd.lstat_or_none(fd, name) is not None:
+                sysfd.rename(work, temp, fd, name, sysfd.RENAME_EXCHANGE)
+                os.unlink(temp, dir_fd=work)
+            else:
+                sysfd.rename(work, temp, fd, name)
+        return made
+
+    def _entered(self, directory: Node, name: bytes, made: int) -> Attr:
+        """The node of an entry that has just been made, with one lookup counted."""
+        fd = self.top.dir_fd(directory)
+        st = sysfd.lstat(made, b"") if made >= 0 else sysfd.lstat(fd, name)
+        ino = self._disk_ino(st)
+        if ino in self.nodes.nodes:
+            ino = self._odd_ino((ino, directory.ino, name))
+        attr = self.top.attr(fd, name, st, ino)
+        node = Node(ino, stat.S_IFMT(attr.mode))
+        node.upper, node.real = True, st.st_ino
+        self.nodes.add(node, directory, name)
+        self.nodes.remember(ino)
+        if made >= 0:
+            self.top.give_fd(node, made)
+        if directory.listing is not None:
+            directory.listing.add(name)
+        return self.shown(attr)
+
+    def tmpfile(self, parent: int, mode: int, caller: Caller) -> Attr:
+        """An inode without a name (O_TMPFILE), which `link` can give one."""
+        directory = self.nodes[parent]
+        self.ensure_upper(directory)
+        top = self.top
+        born = self._born(directory, stat.S_IFREG | stat.S_IMODE(mode), caller)
+        flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+        fd = os.open(b".", flags, 0o600, dir_fd=top.work)
+        try:
+            top.own(fd, b"", born.uid, born.gid, born.mode)
+            st = os.fstat(fd)
+            node = Node(self._disk_ino(st), stat.S_IFREG)
+        except BaseException:
+            os.close(fd)
+            raise
+        node.upper, node.real, node.fd = True, st.st_ino, fd
+        self.nodes.nodes[node.ino] = node
+        self.nodes.idle[node] = None
+        self.nodes.remember(node.ino)
+        return self.getattr(node.ino)
+
+    def link(self, ino: int, parent: int, name: bytes) -> Attr:
+        node = self.nodes[ino]
+        if node.is_dir:
+            raise UnionError(errno.EPERM)
+        directory = self._place(parent, name)
+        self.copy_up(node)
+        top, fd = self.top, self.top.dir_fd(directory)
+        try:
+            self._link(node, fd, name)
+        except FileExistsError:  # a whiteout
+            temp = top.temp()
+            self._link(node, top.work, temp)
+            sysfd.rename(top.work, temp, fd, name)
+        if node.parent is None:
+            top.give_fd(node, node.fd)
+        self.nodes.add_name(node, directory, name)
+        if directory.listing is not None:
+            directory.listing.add(name)
+        self.nodes.remember(ino)
+        return self.getattr(ino)
+
+    def _link(self, node: Node, fd: int, name: bytes) -> None:
+        source, at = self.top.at(node)
+        if at:
+            os.link(at, name, src_dir_fd=source, dst_dir_fd=fd, follow_symlinks=False)
+        else:
+            os.link(sysfd.proc_path(source), name, dst_dir_fd=fd, follow_symlinks=True)
+
+    # -- removal
+
+    def unlink(self, parent: int, name: bytes) -> None:
+        directory = self.nodes[parent]
+        _ = self.top
+        node, attr = self.resolve(directory, name)
+        if node.is_dir:
+            raise UnionError(errno.EISDIR)
+        self._remove(directory, name, node, attr)
+
+    def rmdir(self, parent: int, name: bytes) -> None:
+        directory = self.nodes[parent]
+        _ = self.top
+        node, attr = self.resolve(directory, name)
+        if not node.is_dir:
+            raise UnionError(errno.ENOTDIR)
+        if not self.is_empty(node):
+            raise UnionError(errno.ENOTEMPTY)
+        self._remove(directory, name, node, attr)
+
+    def _remove(self, directory: Node, name: bytes, node: Node, attr: Attr) -> None:
+        top = self.top
+        plan = removal(in_upper=node.upper, in_lower=self.in_lower(directory, name))
+        self.ensure_upper(directory)
+        self._before_departure(node, attr)
+        fd = top.dir_fd(directory)
+        match plan:
+            case Removal.REMOVE:
+                self._remove_upper(fd, name, node.is_dir)
+            case Removal.REPLACE:
+                top.allow_whiteouts(directory)
+                self._replace_by_whiteout(fd, name, node.is_dir)
+            case Removal.WHITEOUT:
+                top.allow_whiteouts(directory)
+                top.make_whiteout(fd, name)
+        self._departed(directory, name, node, attr)
+        if directory.listing is not None:
+            directory.listing.discard(name)
+
+    def _remove_upper(self, fd: int, name: bytes, directory: bool) -> None:
+        if not directory:
+            os.unlink(name, dir_fd=fd)
+            return
+        try:
+            os.rmdir(name, dir_fd=fd)
+        except OSError as e:
+            if e.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            temp = self.top.temp()  # it looks empty: only whiteouts are left in it
+            sysfd.rename(fd, name, self.top.work, temp)
+            self.top.discard(temp)
+
+    def _replace_by_whiteout(self, fd: int, name: bytes, directory: bool) -> None:
+        top, temp = self.top, self.top.temp()
+        top.make_whiteout(top.work, temp)
+        try:
+            sysfd.rename(top.work, temp, fd, name, sysfd.RENAME_EXCHANGE if directory else 0)
+        except BaseException:
+            top.discard(temp)
+            raise
+        if directory:
+            top.discard(temp)
+
+    def _before_departure(self, node: Node, attr: Attr) -> None:
+        """Holds on to an inode that the kernel may still use after its last known name is gone."""
+        if node.upper:
+            if len(node.names()) <= 1 and self.nodes.known(node.ino):
+                self.top.keep(node)
+        elif attr.nlink > 1 and not node.is_dir:
+            self._mark_links_broken()
+
+    def _mark_links_broken(self) -> None:
+        if not self._links_broken:
+            sysfd.setxattr(self.top.root_fd, b"", self.top.names.prefix + LINKS_MARK, b"y")
+            self._links_broken = True
+
+    def _departed(self, directory: Node, name: bytes, node: Node, attr: Attr) -> None:
+        """Takes a name from a node, which lives on without one while the kernel knows it."""
+        if node.passing:
+            if not self.nodes.known(node.ino):
+                return
+            self.nodes.adopt(node)
+        if not node.upper:
+            if node.is_dir:
+                node.snapshot = attr._replace(nlink=0)
+            node.unlinked += 1
+        if node.is_dir:
+            node.dirs = ()
+            node.listing = None
+        self.nodes.drop_name(node, directory, name)
+        self.nodes.release(node)
+
+    # -- rename
+
+    def rename(self, parent: int, name: bytes, newparent: int, newname: bytes, flags: int = 0) -> None:
+        if flags & ~7 or (flags & sysfd.RENAME_EXCHANGE and flags != sysfd.RENAME_EXCHANGE):
+            raise UnionError(errno.EINVAL)
+        _ = self.top
+        old, new = self.nodes[parent], self.nodes[newparent]
+        if len(newname) > NAME_MAX:
+            raise UnionError(errno.ENAMETOOLONG)
+        node = self.resolve(old, name)[0]
+        target = self.find(new, newname)
+        if flags & sysfd.RENAME_NOREPLACE and target is not None:
+            raise UnionError(errno.EEXIST)
+        if target is not None and target.ino == node.ino:
+            return
+        self._refuse_loop(node, new)
+        if flags & sysfd.RENAME_EXCHANGE:
+            if target is None:
+                raise UnionError(errno.ENOENT)
+            self._refuse_loop(target, old)
+            self._exchange(old, name, node, new, newname, target)
+            return
+        if target is not None:
+            self._refuse_replacement(node, target)
+        self._move(old, name, node, new, newname, target, bool(flags & sysfd.RENAME_WHITEOUT))
+
+    @staticmethod
+    def _refuse_loop(node: Node, directory: Node) -> None:
+        at: Node | None = directory
+        while at is not None:
+            if at is node:
+                raise UnionError(errno.EINVAL, "a directory cannot move into itself")
+            at = at.parent
+
+    def _refuse_replacement(self, node: Node, target: Node) -> None:
+        if node.is_dir and not target.is_dir:
+            raise UnionError(errno.ENOTDIR)
+        if target.is_dir and not node.is_dir:
+            raise UnionError(errno.EISDIR)
+        if target.is_dir and not self.is_empty(target):
+            raise UnionError(errno.ENOTEMPTY)
+
+    def _exchange(self, old: Node, name: bytes, node: Node, new: Node, newname: bytes, target: Node) -> None:
+        self._make_movable(node, hides=self.in_lower(new, newname))
+        self._make_movable(target, hides=self.in_lower(old, name))
+        olddir, newdir = self.top.dir_fd(old), self.top.dir_fd(new)
+        sysfd.rename(olddir, name, newdir, newname, sysfd.RENAME_EXCHANGE)
+        for moved, frm, was, to, now in ((node, old, name, new, newname), (target, new, newname, old, name)):
+            self.nodes.add_name(moved, to, now)
+            self.nodes.drop_name(moved, frm, was)
+
+    def _move(
+        self, old: Node, name: bytes, node: Node, new: Node, newname: bytes, target: Node | None, leave: bool
+    ) -> None:
+        leave = leave or self.in_lower(old, name)
+        self.ensure_upper(new)
+        self._make_movable(node, hides=self.in_lower(new, newname))
+        attr = self.attr(target) if target is not None else None
+        if target is not None and attr is not None:
+            self._before_departure(target, attr)
+            if target.is_dir and target.upper:
+                self._empty_upper_dir(new, newname)
+        self._rename_on_disk(old, name, node, new, newname, leave)
+        if target is not None and attr is not None:
+            self._departed(new, newname, target, attr)
+        self.nodes.add_name(node, new, newname)
+        self.nodes.drop_name(node, old, name)
+        if old.listing is not None:
+            old.listing.discard(name)
+        if new.listing is not None:
+            new.listing.add(newname)
+
+    def _make_movable(self, node: Node, *, hides: bool) -> None:
+        """Prepares an entry for another name, without any change to the view.
+
+        A file needs its bytes, a merged directory a redirect to where the rest of it is, and any other
+        directory that will lie over something must be opaque.
+        """
+        if not node.is_dir:
+            self.copy_up(node)
+            return
+        self.ensure_upper(node)
+        if node.dirs:
+            self._set_redirect(node)
+        elif hides:
+            sysfd.setxattr(self.top.dir_fd(node), b"", self.top.names.opaque, whiteout.OPAQUE)
+
+    def _set_redirect(self, node: Node) -> None:
+        """Notes in a merged directory where its lower part is, as a path from the layers' root."""
+        fd, key = self.top.dir_fd(node), self.top.names.redirect
+        if (sysfd.getxattr(fd, b"", key) or b"").startswith(b"/"):
+            return
+        number, handle = node.dirs[0]
+        path = self.layers[number].path(handle)
+        found = search(self.layers, self._roots(), path)
+        if found is None or self._paths(found.dirs) != self._paths(node.dirs):
+            raise UnionError(errno.EXDEV, "no single path leads to all layers of the directory")
+        sysfd.setxattr(fd, b"", key, b"/" + b"/".join(path))
+
+    def _paths(self, spots: tuple[Spot, ...]) -> list[tuple[int, tuple[bytes, ...]]]:
+        return [(number, self.layers[number].path(handle)) for number, handle in spots]
+
+    def _empty_upper_dir(self, parent: Node, name: bytes) -> None:
+        """Puts a truly empty opaque directory in the place of one that only looks empty."""
+        top, temp, fd = self.top, self.top.temp(), self.top.dir_fd(parent)
+        st = sysfd.lstat(fd, name)
+        os.mkdir(temp, 0o700, dir_fd=top.work)
+        try:
+            top.own(top.work, temp, st.st_uid, st.st_gid, st.st_mode)
+            sysfd.setxattr(top.work, temp, top.names.opaque, whiteout.OPAQUE)
+            sysfd.rename(top.work, temp, fd, name, sysfd.RENAME_EXCHANGE)
+        finally:
+            top.discard(temp)
+
+    def _rename_on_disk(
+        self, old: Node, name: bytes, node: Node, new: Node, newname: bytes, leave: bool
+    ) -> None:
+        top = self.top
+        olddir, newdir = top.dir_fd(old), top.dir_fd(new)
+        at = sysfd.lstat_or_none(newdir, newname) if node.is_dir else None
+        if at is not None and not stat.S_ISDIR(at.st_mode):  # a whiteout, which no directory can replace
+            sysfd.rename(olddir, name, newdir, newname, sysfd.RENAME_EXCHANGE)
+            if leave:
+                top.allow_whiteouts(old)
+            else:
+                os.unlink(name, dir_fd=olddir)
+        elif not leave:
+            sysfd.rename(olddir, name, newdir, newname)
+        elif top.mknod_whiteouts:
+            sysfd.rename(olddir, name, newdir, newname, sysfd.RENAME_WHITEOUT)
+        else:
+            self._rename_leaving_xattr_whiteout(old, name, newdir, newname)
+
+    def _rename_leaving_xattr_whiteout(self, old: Node, name: bytes, newdir: int, newname: bytes) -> None:
+        """Two steps where the file system cannot do it in one: a crash between them leaves both names."""
+        top, temp = self.top, self.top.temp()
+        top.allow_whiteouts(old)
+        top.make_whiteout(top.work, temp)
+        sysfd.rename(top.dir_fd(old), name, newdir, newname)
+        sysfd.rename(top.work, temp, top.dir_fd(old), name)
+
+    # -- attributes
+
+    def setattr(self, ino: int, change: Change) -> Attr:
+        node = self.nodes[ino]
+        self.copy_up(node, data=change.size is not None, size=change.size)
+        if change.size is not None:
+            os.ftruncate(self.top.file_fd(node), change.size)
+        fd, name = self.top.at(node)
+        if change.uid is not None or change.gid is not None or change.mode is not None:
+            self._change_owner(node, fd, name, change)
+        if change.kill_suidgid:
+            self.kill_suidgid(node)
+        if change.atime is not None or change.mtime is not None:
+            self._change_times(fd, name, change)
+        return self.getattr(ino)
+
+    def _change_owner(self, node: Node, fd: int, name: bytes, change: Change) -> None:
+        attr = self.attr(node)
+        uid, gid = self._to_disk(
+            -1 if change.uid is None else change.uid, -1 if change.gid is None else change.gid
+        )
+        uid = attr.uid if change.uid is None else uid
+        gid = attr.gid if change.gid is None else gid
+        mode = attr.mode if change.mode is None else node.fmt | stat.S_IMODE(change.mode)
+        if self.policy.override:
+            self.top.own(fd, name, uid, gid, mode, attr.rdev)
+            return
+        if change.uid is not None or change.gid is not None:
+            self.top.chown(fd, name, uid, gid)
+        if change.mode is not None:
+            chmod(fd, name, stat.S_IMODE(mode))
+
+    def kill_suidgid(self, node: Node) -> None:
+        """Clears what a change by somebody else than root must not leave (inode(7); FUSE_HANDLE_KILLPRIV_V2)."""
+        attr = self.attr(node)
+        mode = killed(attr.mode)
+        fd, name = self.top.at(node)
+        if mode != attr.mode:
+            self.top.own(fd, name, attr.uid, attr.gid, mode, attr.rdev)
+        sysfd.removexattr(fd, name, CAPABILITY)
+
+    @staticmethod
+    def _change_times(fd: int, name: bytes, change: Change) -> None:
+        st = sysfd.lstat(fd, name)
+        now = time.clock_gettime_ns(sysfd.CLOCK_REALTIME_COARSE)
+        ns = (
+            _nanoseconds(change.atime, st.st_atime_ns, now),
+            _nanoseconds(change.mtime, st.st_mtime_ns, now),
+        )
+        if name:
+            os.utime(name, ns=ns, dir_fd=fd, follow_symlinks=False)
+        else:
+            os.utime(sysfd.proc_path(fd), ns=ns)
+
+    def setxattr(self, ino: int, name: bytes, value: bytes, flags: int = 0) -> None:
+        self.check_xattr(name)
+        node = self.nodes[ino]
+        self.copy_up(node, data=False)
+        fd, at = self.top.at(node)
+        sysfd.setxattr(fd, at, self.top.names.to_disk(name), value, flags)
+        node.default_acl = None
+
+    def removexattr(self, ino: int, name: bytes) -> None:
+        self.check_xattr(name)
+        node = self.nodes[ino]
+        self.getxattr(ino, name)
+        self.copy_up(node, data=False)
+        sysfd.removexattr(*self.top.at(node), self.top.names.to_disk(name))
+        node.default_acl = None
+
+
+def killed(mode: int) -> int:
+    """A mode without setuid, and without setgid where it would be honoured."""
+    mode &= ~stat.S_ISUID
+    return mode & ~stat.S_ISGID if mode & stat.S_IXGRP else mode
+
+
+def _nanoseconds(time: tuple[int, int] | None, old: int, now: int) -> int:
+    if time is None:
+        return old
+    return now if time == NOW else time[0] * 1_000_000_000 + time[1]

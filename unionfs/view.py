@@ -1,0 +1,477 @@
+"""View: the union as it reads. Names, attributes, listings, links and extended attributes.
+
+Owns the node table. Knows no FUSE, never waits for anything but the system calls it makes, and is used by
+one thread only. tree.py adds the changes.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Hashable, Iterator, Sequence
+
+from unionfs import sysfd, whiteout
+from unionfs.errors import UnionError
+from unionfs.layers.base import Layer
+from unionfs.layers.directory import DirLayer
+from unionfs.layers.tarball import TarLayer
+from unionfs.listing import FIRST, Listing
+from unionfs.merge import Found, Spot, merge_names, search
+from unionfs.model import NAME_MAX, ROOT_ID, Attr, Dirent, Mark, Policy, is_dir
+from unionfs.node import PRIVATE, SHIFT, Node, NodeTable
+from unionfs.upper import Upper
+
+ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
+LINKS_MARK = b"links"
+"""Attribute of the top layer's root (in the overlay's namespace): a hard-linked lower file has lost a name,
+so that the link counts of the directories below can no longer be taken as they are."""
+
+
+class View:
+    """The merged view of `layers` (top first) under an optional top layer."""
+
+    def __init__(self, layers: Sequence[Layer], upper: Upper | None, policy: Policy = Policy()) -> None:  # noqa: B008
+        self.layers = list(layers)
+        self.upper = upper
+        self.policy = policy
+        self.nodes = NodeTable(self.layers, self._make_root(), self._let_go)
+        self._fingerprint = self._identify()
+        self._disk_dev = os.fstat(upper.root_fd).st_dev if upper else 0
+        self._odd_inos: dict[Hashable, int] = {}
+        self._links_broken = upper is not None and self._links_mark() is not None
+
+    def _make_root(self) -> Node:
+        root = Node(ROOT_ID, stat.S_IFDIR)
+        root.lookups = 1
+        if self.upper is not None:
+            root.upper, root.fd = True, self.upper.root_fd
+        dirs: list[Spot] = []
+        for number, layer in enumerate(self.layers):
+            dirs.append((number, layer.root.handle))
+            if layer.marks(layer.root).mark & Mark.OPAQUE:
+                break
+        root.dirs = tuple(dirs)
+        return root
+
+    def _identify(self) -> bytes:
+        """Eight bytes by which a top layer knows that the inode numbers kept in it are of these layers."""
+        digest = hashlib.blake2b(digest_size=8)
+        for layer in self.layers:
+            digest.update(layer.identity.ljust(32, b"\0"))
+        return digest.digest()
+
+    def close(self) -> None:
+        for layer in self.layers:
+            layer.close()
+        if self.upper is not None:
+            self.upper.close()
+
+    def _let_go(self, node: Node) -> None:
+        if node.fd >= 0 and self.upper is not None:
+            self.upper.release(node)
+
+    # -- names
+
+    def lookup(self, parent: int, name: bytes) -> Attr:
+        attr = self.resolve(self.nodes[parent], name)[1]
+        self.nodes.remember(attr.ino)
+        if self.nodes.idle:
+            self.nodes.sweep()
+        return self.shown(attr)
+
+    def remember(self, ino: int) -> None:
+        self.nodes.remember(ino)
+
+    def forget(self, ino: int, n: int) -> None:
+        self.nodes.forget(ino, n)
+
+    def resolve(self, parent: Node, name: bytes) -> tuple[Node, Attr]:
+        """The node under a name, and its attributes. It may be a passing one, or one that only idles."""
+        if not parent.is_dir:
+            raise UnionError(errno.ENOTDIR)
+        if len(name) > NAME_MAX:
+            raise UnionError(errno.ENAMETOOLONG)
+        if parent.upper and self.upper is not None:
+            fd = self.upper.dir_fd(parent)
+            st = sysfd.lstat_or_none(fd, name)
+            if st is not None:
+                if self.upper.is_whiteout(fd, name, st):
+                    raise UnionError(errno.ENOENT)
+                return self._upper_child(parent, fd, name, st)
+        found = search(self.layers, parent.dirs, (name,))
+        if found is None:
+            raise UnionError(errno.ENOENT)
+        return self._lower_child(parent, name, found)
+
+    def child(self, parent: int, name: bytes) -> int:
+        """The id of what is under a name, 0 if nothing is; counts no lookup."""
+        node = self.find(self.nodes[parent], name)
+        return node.ino if node is not None else 0
+
+    def find(self, parent: Node, name: bytes) -> Node | None:
+        """The node under a name, or None."""
+        try:
+            return self.resolve(parent, name)[0]
+        except UnionError as e:
+            if e.errno == errno.ENOENT:
+                return None
+            raise
+
+    def in_lower(self, parent: Node, name: bytes) -> bool:
+        """Whether the read-only layers have something under a name: if so, its removal leaves a whiteout."""
+        return bool(parent.dirs) and search(self.layers, parent.dirs, (name,)) is not None
+
+    def _upper_child(self, parent: Node, fd: int, name: bytes, st: os.stat_result) -> tuple[Node, Attr]:
+        assert self.upper is not None
+        directory = stat.S_ISDIR(st.st_mode)
+        found = self._below(parent, fd, name, st)
+        ino = self._upper_ino(fd, name, st, found)
+        node = self.nodes.nodes.get(ino)
+        if node is not None and (
+            node.real != st.st_ino or not node.upper or directory > node.has_name(parent, name)
+        ):
+            ino = self._disk_ino(st)  # somebody has copied the top layer's entries about behind our back
+            node = self.nodes.nodes.get(ino)
+        if node is None:
+            node = Node(ino, stat.S_IFMT(st.st_mode))
+            node.upper, node.real = True, st.st_ino
+            if found is not None:
+                node.dirs, node.data = found.dirs, found.data
+            attr = self.upper.attr(fd, name, st, ino)
+            node.fmt = stat.S_IFMT(attr.mode)
+            self.nodes.add(node, parent, name)
+        else:
+            self.nodes.add_name(node, parent, name)
+            attr = self.upper.attr(fd, name, st, ino)
+        return node, self._merged(node, attr)
+
+    def _below(self, parent: Node, fd: int, name: bytes, st: os.stat_result) -> Found | None:
+        """What the read-only layers add to an upper entry: directories to merge, or the data of a metacopy."""
+        directory = stat.S_ISDIR(st.st_mode)
+        if not self.layers or not (directory or whiteout.may_be_metacopy(st)):
+            return None
+        assert self.upper is not None
+        mark, redirect = self.upper.marks(fd, name, is_dir=directory)
+        if mark & Mark.OPAQUE or (not directory and not mark & Mark.METACOPY):
+            return None
+        spots: Sequence[Spot] = parent.dirs
+        names: tuple[bytes, ...] = (name,)
+        if mark & Mark.REDIRECT:
+            parsed = whiteout.redirect_names(redirect)
+            assert parsed is not None
+            absolute, names = parsed
+            spots = self._roots() if absolute else parent.dirs
+        found = search(self.layers, spots, names)
+        if directory:
+            return found if found is not None and found.dirs else None
+        if found is None or found.data is None:
+            raise UnionError(errno.EIO, f"no layer has the data of {name!r}")
+        return found
+
+    def _roots(self) -> list[Spot]:
+        return [(number, layer.root.handle) for number, layer in enumerate(self.layers)]
+
+    def _upper_ino(self, fd: int, name: bytes, st: os.stat_result, found: Found | None) -> int:
+        assert self.upper is not None
+        if stat.S_ISDIR(st.st_mode):
+            return self._lower_ino(found) if found is not None else self._disk_ino(st)
+        if self.layers and (stat.S_ISREG(st.st_mode) or not self.policy.userxattr):
+            kept = sysfd.getxattr(fd, name, self.upper.names.origin_ino)
+            if kept is not None and len(kept) == 16 and kept[:8] == self._fingerprint:
+                return int.from_bytes(kept[8:], "little")
+        return self._disk_ino(st)
+
+    def _lower_ino(self, found: Found) -> int:
+        return self.nodes.base(found.layer) | found.top.attr.ino
+
+    def _disk_ino(self, st: os.stat_result) -> int:
+        """The id of an inode by its number in the top layer."""
+        if st.st_dev == self._disk_dev and ROOT_ID < st.st_ino < 1 << SHIFT:
+            return st.st_ino
+        return self._odd_ino((st.st_dev, st.st_ino))
+
+    def _odd_ino(self, key: Hashable) -> int:
+        """An id, for as long as the mount lives, for what has no number that could serve as one."""
+        if key not in self._odd_inos:
+            self._odd_inos[key] = PRIVATE + len(self._odd_inos)
+        return self._odd_inos[key]
+
+    def _lower_child(self, parent: Node, name: bytes, found: Found) -> tuple[Node, Attr]:
+        ino = self._lower_ino(found)
+        attr = found.top.attr
+        directory = is_dir(attr.mode)
+        node = self.nodes.nodes.get(ino)
+        if node is not None and (node.upper or (directory and not node.has_name(parent, name))):
+            # Its number went with a copy that has this name no more (a copy-up by the kernel, or a crash
+            # between the links of one), or two redirects lead to it.
+            ino = self._odd_ino((ino, parent.ino, name))
+            node = self.nodes.nodes.get(ino)
+        if node is None:
+            node = Node(ino, stat.S_IFMT(attr.mode))
+            node.dirs, node.data = found.dirs, found.data
+            node.lower = (found.layer, found.top.handle)
+            if (
+                ino < PRIVATE
+                and not directory
+                and attr.nlink == 1
+                and self.nodes.tars[found.layer] is not None
+            ):
+                node.parent, node.name, node.passing = parent, name, True
+            else:
+                self.nodes.add(node, parent, name)
+                if attr.nlink > 1 and not directory:
+                    node.unlinked = self._hidden_links(node, attr)
+        elif not directory:
+            self.nodes.add_name(node, parent, name)
+        return node, self._merged(node, self._as(attr, ino, attr.nlink - node.unlinked))
+
+    # -- attributes
+
+    def getattr(self, ino: int) -> Attr:
+        return self.shown(self.attr(self.nodes[ino]))
+
+    def attr(self, node: Node) -> Attr:
+        """A node's attributes; owner ids as on disk."""
+        if node.snapshot is not None:
+            return node.snapshot
+        if node.upper:
+            assert self.upper is not None
+            fd, name = self.upper.at(node)
+            st = sysfd.lstat(fd, name)
+            return self._merged(node, self.upper.attr(fd, name, st, node.ino))
+        number, handle = node.lower if node.lower is not None else node.dirs[0]
+        attr = self.layers[number].entry(handle).attr
+        return self._merged(node, self._as(attr, node.ino, max(0, attr.nlink - node.unlinked)))
+
+    @staticmethod
+    def _as(attr: Attr, ino: int, nlink: int) -> Attr:
+        return Attr._make((ino, *attr[1:10], nlink, *attr[11:]))
+
+    @staticmethod
+    def _merged(node: Node, attr: Attr) -> Attr:
+        """A directory of several layers has one link, as in overlayfs: nobody counts its subdirectories."""
+        if node.dirs and (node.upper or len(node.dirs) > 1):
+            return attr._replace(nlink=1)
+        if node.upper and node.data is not None:
+            return attr._replace(blocks=(attr.size + 511) // 512)
+        return attr
+
+    def shown(self, attr: Attr) -> Attr:
+        """Owner ids as the mount shows them."""
+        if self.policy.ids is None:
+            return attr
+        uid, gid = self.policy.ids.to_view(attr.uid, attr.gid)
+        return attr._replace(uid=uid, gid=gid)
+
+    def statvfs(self) -> os.statvfs_result:
+        if self.upper is not None:
+            return os.fstatvfs(self.upper.root_fd)
+        for layer in self.layers:
+            if isinstance(layer, DirLayer | TarLayer):
+                return os.fstatvfs(layer.fileno())
+        raise UnionError(errno.ENOSYS)
+
+    def readlink(self, ino: int) -> bytes:
+        node = self.nodes[ino]
+        if node.upper:
+            assert self.upper is not None
+            fd, name = self.upper.at(node)
+            return os.fsencode(os.readlink(name, dir_fd=fd))
+        if node.lower is None or node.fmt != stat.S_IFLNK:
+            raise UnionError(errno.EINVAL)
+        number, handle = node.lower
+        return self.layers[number].readlink(handle)
+
+    # -- hard links of lower files
+
+    def _hidden_links(self, node: Node, attr: Attr) -> int:
+        """How many of a lower inode's names the view does not show."""
+        assert node.lower is not None
+        number = node.lower[0]
+        if self.nodes.tars[number] is None and not self._links_broken:
+            return 0
+        if number == 0 and self.upper is None:
+            return 0
+        return attr.nlink - len(self.visible_names(node.lower))
+
+    def visible_names(self, spot: Spot) -> list[tuple[Node, bytes]]:
+        """(parent, name) of every name of a lower inode that the view shows and that still is the lower one's."""
+        number, handle = spot
+        layer = self.layers[number]
+        ino = layer.entry(handle).attr.ino
+        names = (self._visible_at(number, ino, path) for path in layer.aliases(ino))
+        return [found for found in names if found is not None]
+
+    def _visible_at(self, number: int, ino: int, path: tuple[bytes, ...]) -> tuple[Node, bytes] | None:
+        parent = self.nodes.root
+        for name in path[:-1]:
+            below = self.find(parent, name)
+            if below is None or not below.is_dir:
+                return None
+            parent = below
+        name = path[-1]
+        if parent.upper and self.upper is not None:
+            if sysfd.lstat_or_none(self.upper.dir_fd(parent), name) is not None:
+                return None
+        found = search(self.layers, parent.dirs, (name,))
+        if found is None or found.layer != number or found.top.attr.ino != ino:
+            return None
+        return parent, name
+
+    def _links_mark(self) -> bytes | None:
+        assert self.upper is not None
+        return sysfd.getxattr(self.upper.root_fd, b"", self.upper.names.prefix + LINKS_MARK)
+
+    # -- listings
+
+    def readdir(self, ino: int, cookie: int) -> Iterator[Dirent]:
+        for at, name, attr in self.readdirplus(ino, cookie):
+            yield Dirent(at, name, attr.ino, attr.mode)
+
+    def readdirplus(self, ino: int, cookie: int) -> Iterator[tuple[int, bytes, Attr]]:
+        node = self.nodes[ino]
+        if not node.is_dir:
+            raise UnionError(errno.ENOTDIR)
+        if cookie < 1:
+            yield 1, b".", self.shown(self.attr(node))
+        if cookie < 2:
+            yield 2, b"..", self.shown(self.attr(node.parent or node))
+        if node.parent is None and node is not self.nodes.root:
+            return
+        if not node.upper and len(node.dirs) == 1 and self.nodes.tars[node.dirs[0][0]] is not None:
+            rows = self._rows_of_one(node, cookie)
+        else:
+            rows = self._rows(node, cookie)
+        if self.policy.ids is None:
+            yield from rows
+        else:
+            for at, name, attr in rows:
+                yield at, name, self.shown(attr)
+        self.nodes.sweep()
+
+    def _rows(self, node: Node, cookie: int) -> Iterator[tuple[int, bytes, Attr]]:
+        for at, name in self.listing(node).after(cookie):
+            try:
+                yield at, name, self.resolve(node, name)[1]
+            except OSError as e:
+                if e.errno != errno.ENOENT:
+                    raise
+
+    def _rows_of_one(self, node: Node, cookie: int) -> Iterator[tuple[int, bytes, Attr]]:
+        """The rows of a directory of one numbered layer, straight from its index."""
+        number, handle = node.dirs[0]
+        base = self.nodes.base(number)
+        make = Attr._make
+        at = max(cookie, FIRST - 1)
+        for entry in self.layers[number].scan(handle, at - FIRST + 1):
+            at += 1
+            attr = entry.attr
+            if entry.mark & Mark.WHITEOUT:
+                continue
+            if is_dir(attr.mode):
+                found = Found(number, entry, ((number, entry.handle),), None)
+                yield at, entry.name, self._lower_child(node, entry.name, found)[1]
+            elif attr.nlink > 1 or base + attr.ino in self.nodes.nodes:
+                found = Found(number, entry, (), (number, entry.handle))
+                yield at, entry.name, self._lower_child(node, entry.name, found)[1]
+            else:
+                yield at, entry.name, make((base | attr.ino, *attr[1:]))
+
+    def listing(self, node: Node) -> Listing:
+        """The merged names of a directory, made when first asked for and kept up to date by every change."""
+        if node.listing is None:
+            sources = [self._upper_names(node)] + [self._layer_names(*spot) for spot in node.dirs]
+            node.listing = Listing(merge_names(sources))
+        return node.listing
+
+    def _upper_names(self, node: Node) -> list[tuple[bytes, bool]]:
+        if not node.upper or self.upper is None:
+            return []
+        at = self.upper.dir_fd(node)
+        fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at)
+        try:
+            names = [os.fsencode(name) for name in os.listdir(fd)]
+        finally:
+            os.close(fd)
+        if not self.layers:
+            return [(name, False) for name in names]
+        return [(name, self.upper.is_whiteout(at, name, sysfd.lstat(at, name))) for name in names]
+
+    def _layer_names(self, number: int, handle: object) -> list[tuple[bytes, bool]]:
+        scan = self.layers[number].scan(handle)
+        return [(entry.name, bool(entry.mark & Mark.WHITEOUT)) for entry in scan]
+
+    def is_empty(self, node: Node) -> bool:
+        return not len(self.listing(node))
+
+    def siblings(self, ino: int, n: int) -> list[int]:
+        """Up to `n` regular files that follow a file in its directory's listing and that the kernel knows."""
+        node = self.nodes[ino]
+        if node.parent is None:
+            return []
+        if node.passing and node.lower is not None and not node.parent.upper and len(node.parent.dirs) == 1:
+            return self._numbered_siblings(node.lower, n)
+        found: list[int] = []
+        for name in self.listing(node.parent).behind(node.name, n):
+            below = self.find(node.parent, name)
+            if below is not None and below.is_reg and self.nodes.known(below.ino):
+                found.append(below.ino)
+        return found
+
+    def _numbered_siblings(self, spot: Spot, n: int) -> list[int]:
+        number, handle = spot
+        tar = self.nodes.tars[number]
+        assert tar is not None
+        assert isinstance(handle, int)
+        base, parent = self.nodes.base(number), tar.parent(handle)
+        found = []
+        for follower in range(handle + 1, min(handle + 1 + n, len(tar))):
+            if tar.parent(follower) != parent:
+                break
+            attr = tar.entry(follower).attr
+            if stat.S_ISREG(attr.mode) and self.nodes.known(base | attr.ino):
+                found.append(base | attr.ino)
+        return found
+
+    # -- extended attributes
+
+    def getxattr(self, ino: int, name: bytes) -> bytes:
+        self.check_xattr(name)
+        node = self.nodes[ino]
+        value: bytes | None
+        if node.upper:
+            assert self.upper is not None
+            fd, at = self.upper.at(node)
+            value = sysfd.getxattr(fd, at, self.upper.names.to_disk(name))
+        else:
+            value = self.lower_xattrs(node).get(name)
+        if value is None:
+            raise UnionError(errno.ENODATA)
+        return value
+
+    def listxattr(self, ino: int) -> list[bytes]:
+        if not self.policy.xattrs:
+            return []
+        node = self.nodes[ino]
+        if node.upper:
+            assert self.upper is not None
+            names = self.upper.xattr_names(node)
+        else:
+            names = list(self.lower_xattrs(node))
+        return [
+            name for name in names if name != self.policy.override and (self.policy.acl or name not in ACLS)
+        ]
+
+    def check_xattr(self, name: bytes) -> None:
+        """Refuses the attributes that this mount does not have."""
+        if not self.policy.xattrs or (name in ACLS and not self.policy.acl):
+            raise UnionError(errno.EOPNOTSUPP)
+        if name == self.policy.override and name:
+            raise UnionError(errno.ENODATA)
+
+    def lower_xattrs(self, node: Node) -> dict[bytes, bytes]:
+        """All attributes of a node that is not in the top layer."""
+        spot = node.lower if node.lower is not None else (node.dirs[0] if node.dirs else None)
+        return self.layers[spot[0]].xattrs(spot[1]) if spot is not None else {}
