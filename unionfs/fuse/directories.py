@@ -1,0 +1,62 @@
+"""Requests about open directories: listings with and without attributes, and their fsync."""
+
+from __future__ import annotations
+
+import errno
+
+from unionfs.errors import UnionError
+from unionfs.fuse import abi
+from unionfs.fuse import opcodes as op
+from unionfs.fuse.abi import Buffer, Head
+from unionfs.fuse.work import Answer, Context, Handler, Work
+
+
+class Directories:
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._tree = ctx.tree
+
+    def handlers(self) -> dict[int, Handler]:
+        return {
+            op.OPENDIR: self.opendir,
+            op.READDIR: self.readdir,
+            op.READDIRPLUS: self.readdirplus,
+            op.RELEASEDIR: self.releasedir,
+            op.FSYNCDIR: self.fsyncdir,
+        }
+
+    def opendir(self, head: Head, buf: Buffer) -> Answer:
+        """ENOSYS stands for the same: the kernel keeps the listing until a name of the directory changes."""
+        if self._ctx.session.zero_opendir:
+            raise UnionError(errno.ENOSYS)
+        return abi.opened(head.unique, abi.Opened(0, op.FOPEN_KEEP_CACHE | op.FOPEN_CACHE_DIR))
+
+    def releasedir(self, head: Head, buf: Buffer) -> Answer:
+        return abi.done(head.unique)
+
+    def readdir(self, head: Head, buf: Buffer) -> Answer:
+        cookie, size = abi.read_in(buf)
+        listing = abi.Listing(size)
+        for row in self._tree.readdir(head.nodeid, cookie):
+            if not listing.add(row):
+                break
+        return listing.reply(head.unique)
+
+    def readdirplus(self, head: Head, buf: Buffer) -> Answer:
+        """Each row that is sent counts as a lookup, but not `.` and `..` (cookies 1 and 2)."""
+        cookie, size = abi.read_in(buf)
+        listing = abi.Listing(size, self._ctx.valid)
+        add, remember = listing.add_plus, self._tree.remember
+        for row_cookie, name, attr in self._tree.readdirplus(head.nodeid, cookie):
+            if row_cookie <= 2:
+                if not add(row_cookie, name, attr, 0):
+                    break
+            elif add(row_cookie, name, attr, attr.ino):
+                remember(attr.ino)
+            else:
+                break
+        return listing.reply(head.unique)
+
+    def fsyncdir(self, head: Head, buf: Buffer) -> Answer:
+        node = head.nodeid
+        return Work(lambda: self._ctx.files.fsyncdir(node), lambda _: abi.done(head.unique))

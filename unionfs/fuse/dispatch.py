@@ -1,0 +1,167 @@
+"""From a request to its reply: the table of handlers, work in threads, and who waits for whom.
+
+See `server` for the concurrency contract.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections import deque
+from collections.abc import Callable
+
+import trio
+
+from unionfs.errors import SetupError
+from unionfs.fuse import abi
+from unionfs.fuse import opcodes as op
+from unionfs.fuse.abi import Buffer, Head
+from unionfs.fuse.attributes import Attributes
+from unionfs.fuse.contents import Contents
+from unionfs.fuse.directories import Directories
+from unionfs.fuse.names import Names
+from unionfs.fuse.opens import Opens
+from unionfs.fuse.ordering import changed
+from unionfs.fuse.work import Answer, Context, Handler, Work
+
+Log = Callable[[str], None]
+
+_REFUSED = {
+    op.IOCTL: errno.ENOTTY,  # no file attributes of chattr(1), no cloning by FICLONE
+    op.BMAP: errno.EINVAL,
+    op.NOTIFY_REPLY: errno.EINVAL,
+}
+"""What is refused with something else than ENOSYS, which makes the kernel stop asking and do without, or
+answer itself: FLUSH, ACCESS, POLL, INTERRUPT, SYNCFS, and STATX (no birth times: GETATTR has the rest)."""
+
+
+class Dispatcher:
+    # INVARIANT: a node is in `_busy`, with the requests that wait for it, exactly while there is work on it
+
+    def __init__(self, ctx: Context, nursery: trio.Nursery, log: Log | None = None) -> None:
+        self._ctx = ctx
+        self._nursery = nursery
+        self._log = log or logging.getLogger("unionfs").error
+        self._busy: dict[int, deque[tuple[Head, bytes]]] = {}
+        self.counts = [0] * (op.LAST + 1)
+        self.working = 0
+        self.opens = Opens(ctx)
+        self._handlers: list[Handler] = [self._refuse] * (op.LAST + 1)
+        self._handlers[op.DESTROY] = lambda head, buf: abi.done(head.unique)
+        for group in (Names(ctx), Attributes(ctx), Directories(ctx), Contents(ctx), self.opens):
+            for opcode, handler in group.handlers().items():
+                self._handlers[opcode] = handler
+
+    def handle(self, buf: Buffer) -> None:
+        """Answers the request in `buf`, now or later; the buffer is free again afterwards."""
+        head = abi.head(buf)
+        if head.opcode > op.LAST:
+            self._ctx.device.send(abi.error(head.unique, errno.ENOSYS))
+            return
+        self.counts[head.opcode] += 1
+        if self._busy and self._queue(head, buf):
+            return
+        self._reply(head, self._answer(head, buf))
+
+    def _answer(self, head: Head, buf: Buffer) -> Answer:
+        try:
+            return self._handlers[head.opcode](head, buf)
+        except Exception as error:
+            return self._failed(head, error)
+
+    def _reply(self, head: Head, answer: Answer) -> None:
+        if answer.__class__ is bytes or answer.__class__ is memoryview:
+            self._ctx.device.send(answer)
+        elif isinstance(answer, Work):
+            self._begin(head, answer)
+        elif isinstance(answer, tuple):
+            self._ctx.device.send_parts(answer)
+        elif answer is not None:
+            self._ctx.device.send(answer)
+
+    def _failed(self, head: Head, error: BaseException) -> bytes | None:
+        """The reply to a request that raised: its errno; what is no OSError is EIO and a line in the log."""
+        if isinstance(error, OSError) and error.errno:
+            number = error.errno
+        else:
+            number = errno.EIO
+            text = str(error) if isinstance(error, SetupError) else repr(error)
+            self._log(f"{op.NAMES.get(head.opcode, head.opcode)} of node {head.nodeid:#x}: {text}")
+        if head.opcode in (op.FORGET, op.BATCH_FORGET):
+            return None
+        return abi.error(head.unique, number)
+
+    def _refuse(self, head: Head, buf: Buffer) -> Answer:
+        return abi.error(head.unique, _REFUSED.get(head.opcode, errno.ENOSYS))
+
+    # Work in threads
+
+    def _queue(self, head: Head, buf: Buffer) -> bool:
+        """Puts a request that changes a busy node behind those that wait for it already."""
+        for node in changed(head, buf, self._child):
+            waiting = self._busy.get(node)
+            if waiting is not None:
+                waiting.append((head, bytes(buf[: head.length])))
+                return True
+        return False
+
+    def _child(self, parent: int, name: bytes) -> int:
+        tree = self._ctx.tree
+        try:
+            node = tree.find(tree.nodes[parent], name)
+        except OSError:
+            return 0
+        return node.ino if node else 0
+
+    def _begin(self, head: Head, work: Work) -> None:
+        if not self._ctx.options.threads:
+            self._reply(head, self._inline(head, work))
+            return
+        if work.node:
+            self._busy.setdefault(work.node, deque())
+        self.working += 1
+        self._nursery.start_soon(self._run, head, work)
+
+    def _inline(self, head: Head, work: Work) -> Answer:
+        try:
+            return work.then(work.run())
+        except Exception as error:
+            return self._failed(head, error)
+
+    async def _run(self, head: Head, work: Work) -> None:
+        """Sees work through, with what follows from it, and then lets those go on that waited."""
+        nodes: set[int] = set()
+        answer: Answer = work
+        try:
+            while isinstance(answer, Work):
+                if answer.node:
+                    nodes.add(answer.node)
+                    self._busy.setdefault(answer.node, deque())
+                answer = await self._step(head, answer)
+            self._reply(head, answer)
+        finally:
+            self.working -= 1
+            for node in nodes:
+                self._resume(node)
+
+    async def _step(self, head: Head, work: Work) -> Answer:
+        try:
+            result = await trio.to_thread.run_sync(work.run)
+        except BaseException as error:
+            if work.undo is not None:
+                work.undo()
+            if not isinstance(error, Exception):
+                raise
+            return self._failed(head, error)
+        try:
+            return work.then(result)
+        except Exception as error:
+            return self._failed(head, error)
+
+    def _resume(self, node: int) -> None:
+        """Handles what waited for a node as if it had just arrived, until the node is busy again."""
+        waiting = self._busy.pop(node)
+        while waiting:
+            head, saved = waiting.popleft()
+            if not (self._busy and self._queue(head, saved)):
+                self._reply(head, self._answer(head, saved))

@@ -1,0 +1,148 @@
+"""The kernel driver: serves a union over /dev/fuse.
+
+The concurrency contract:
+
+- Everything that touches the tree, the files or the opens runs on the loop, in one task at a time: handlers,
+  `Work.then` and `Work.undo`. None of them waits, so each is atomic towards all others.
+- The loop waits in two places only: until the device is readable, and at a checkpoint after many requests.
+- Whatever may wait for a disk or for locks of the kernel is a `Work`: its `run` has a worker thread, touches
+  descriptors and its own buffers, and the loop goes on with other requests meanwhile.
+- While work on a node is under way the node is busy: requests that change the node, or take a name from it,
+  are kept in their order and handled afterwards as if they had just arrived, so whatever they check, they
+  check then. Requests that only look at it are served as the node was before.
+- After each wait nothing is carried over but the node id: a handler that goes on after a copy-up starts again
+  from its request, and asks for the source of a file again.
+- Notifications are sent by threads: the kernel may hold a page or a directory locked until we reply.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import trio
+
+from unionfs.errors import SetupError
+from unionfs.fuse import abi
+from unionfs.fuse import opcodes as op
+from unionfs.fuse.device import Device, Unmounted, may_back
+from unionfs.fuse.dispatch import Dispatcher, Log
+from unionfs.fuse.negotiate import Session, buffer_size, negotiate
+from unionfs.fuse.options import ServerOptions
+from unionfs.fuse.polling import PollBudget
+from unionfs.fuse.work import Context
+
+if TYPE_CHECKING:
+    from unionfs.files import Files
+    from unionfs.tree import UnionTree
+
+__all__ = ["Server", "ServerOptions"]
+
+DEFAULTS = ServerOptions()
+TURN = 512  # requests in a row before other tasks, such as the one that waits for signals, get their turn
+TURN_WITH_WORK = 16  # the same while worker threads are busy: their results wait for a turn
+
+
+class Server:
+    """Serves `tree` and `files` on `fd`, an open /dev/fuse that is, or is about to be, mounted.
+
+    The descriptor stays the caller's. `log` gets one line for each request that failed unexpectedly.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        tree: UnionTree,
+        files: Files,
+        options: ServerOptions = DEFAULTS,
+        log: Log | None = None,
+    ) -> None:
+        self._tree, self._files, self._options, self._log = tree, files, options, log
+        self._device = Device(fd, buffer_size(options))
+        self._scope = trio.CancelScope()
+        several = len(os.sched_getaffinity(0)) > 1
+        self._polling = PollBudget(options.poll * 1e-6 if several else 0.0)
+        self._dispatcher: Dispatcher | None = None
+        self.session: Session | None = None
+
+    async def serve(self, *, task_status: trio.TaskStatus[Session] = trio.TASK_STATUS_IGNORED) -> None:
+        """Shakes hands with the kernel, reports the session as started, and serves until the mount is gone.
+
+        Raises SetupError when the kernel is too old.
+        """
+        with self._scope:
+            self.session = await self._init()
+            if self.session is None:
+                return
+            async with trio.open_nursery() as nursery:
+                self._dispatcher = Dispatcher(self._context(self.session), nursery, self._log)
+                task_status.started(self.session)
+                await self._loop(self._dispatcher)
+
+    def stop(self) -> None:
+        """Ends `serve` without unmounting, once the work that is under way is done."""
+        self._scope.cancel()
+
+    def stats(self) -> dict[str, int]:
+        """Requests served by name, and what the techniques have done."""
+        counts = self._dispatcher.counts if self._dispatcher else []
+        named = {op.NAMES[code].lower(): n for code, n in enumerate(counts) if n and code in op.NAMES}
+        return named | {"poll_hits": self._polling.hits, "poll_misses": self._polling.misses}
+
+    def _context(self, session: Session) -> Context:
+        options = self._options
+        valid = abi.valid(options.timeout)
+        return Context(self._tree, self._files, self._device, options, session, valid, valid)
+
+    async def _init(self) -> Session | None:
+        """The first exchange; None when the mount went away before it."""
+        try:
+            while not (length := self._device.receive()):
+                await trio.lowlevel.wait_readable(self._device.fd)
+        except Unmounted:
+            return None
+        head, asked = abi.head(self._device.buf), abi.init_in(self._device.buf, length)
+        if head.opcode != op.INIT:
+            raise SetupError(f"the kernel began with request {head.opcode} instead of INIT")
+        if asked.major > 7:
+            self._device.send(abi.init_major(head.unique))
+            return await self._init()
+        try:
+            page = os.sysconf("SC_PAGE_SIZE")
+            session, out = negotiate(asked, self._options, may_back=may_back(), page=page)
+        except SetupError:
+            self._device.send(abi.error(head.unique, errno.EPROTO))
+            raise
+        self._device.send(abi.init(head.unique, out))
+        return session
+
+    async def _loop(self, dispatcher: Dispatcher) -> None:
+        device, polling, handle = self._device, self._polling, dispatcher.handle
+        buf, receive = device.buf, device.receive
+        try:
+            while True:
+                served, turn = 0, TURN_WITH_WORK if dispatcher.working else TURN
+                while served < turn and receive():
+                    handle(buf)
+                    served += 1
+                polling.served(served)
+                if served >= turn:
+                    await trio.lowlevel.checkpoint()
+                elif dispatcher.working or not (polling.worth() and self._look()):
+                    await trio.lowlevel.wait_readable(device.fd)
+        except Unmounted:
+            return
+
+    def _look(self) -> bool:
+        """Looks for the next request for the time of a window, and serves it."""
+        receive, until = self._device.receive, perf_counter() + self._polling.window
+        while perf_counter() < until:
+            if receive():
+                self._polling.hit()
+                assert self._dispatcher is not None
+                self._dispatcher.handle(self._device.buf)
+                return True
+        self._polling.miss()
+        return False
