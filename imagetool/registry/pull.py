@@ -1,0 +1,281 @@
+"""Pull: manifest -> platform -> config -> layers, each in one pass into the store; the references last.
+
+Blobs and layers that the store has are not fetched. Two pulls at once, in whatever processes, share: a layer
+that somebody else is fetching is waited for. What came before a cut or a kill is kept and resumed from.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import trio
+
+from imagetool import digest as digests
+from imagetool import mediatypes
+from imagetool.digest import Digest
+from imagetool.errors import Damaged, Malformed, RegistryError
+from imagetool.progress import Progress
+from imagetool.reference import Reference
+from imagetool.registry.remote import Remote
+from imagetool.registry.repository import Document, Repository
+from imagetool.registry.transfer import fetch, small_blob, tasks
+from imagetool.spec import Config, Descriptor, Index, Manifest, Platform, parse_document
+from imagetool.store.limits import LIMITS, Limits
+
+if TYPE_CHECKING:
+    from imagetool.store.ingest import Ingest
+    from imagetool.store.lease import Lease
+    from imagetool.store.store import Store
+
+PARALLEL = 3  # layers at once, as dockerd's max-concurrent-downloads
+NESTED = 4  # indexes in indexes; one level is what there is
+SHARED_WAIT = 0.05  # seconds between two looks at a layer that somebody else is fetching
+SILENT = Progress()
+
+
+class Options(NamedTuple):
+    """What a pull takes besides the name. `platform` None: this machine's."""
+
+    platform: Platform | None = None
+    all_platforms: bool = False
+    parallel: int = PARALLEL
+    limits: Limits = LIMITS
+
+
+DEFAULTS = Options()
+
+
+class Pulled(NamedTuple):
+    """What a pull brought: what the name means now (an index or a manifest), the manifest for the platform
+    (None after a pull of all), and whether anything is new."""
+
+    target: Descriptor
+    manifest: Descriptor | None
+    changed: bool
+
+
+async def pull(
+    store: "Store",
+    reference: Reference,
+    remote: Remote,
+    options: Options = DEFAULTS,
+    progress: Progress = SILENT,
+) -> Pulled:
+    """Have the image, complete and verified, in the store under its name; `progress` must be entered.
+
+    RegistryError (Missing, Unauthorized, Denied, RateLimited, TransportError), Malformed, Damaged,
+    LimitExceeded, NoSpace or NotFound (no such platform): no reference was changed then.
+    """
+    reference = reference.tagged()
+    wanted = reference.digest or reference.tag or ""
+    progress.line(f"{wanted}: Pulling from {reference.path}")
+    with store.lease() as lease:
+        repository, document = await _locate(remote.repositories(reference), wanted)
+        job = Job(store, lease, repository, options, progress)
+        target, manifest = await job.run(document)
+        names = [f"{reference.repository}@{target.digest}"]
+        if not reference.digest:
+            names.insert(0, str(reference))
+        changed = await trio.to_thread.run_sync(_publish, store, names, target)
+    progress.line(f"Digest: {target.digest}")
+    what = "Downloaded newer image" if changed or job.fetched else "Image is up to date"
+    progress.line(f"Status: {what} for {reference.familiar()}")
+    return Pulled(target, manifest, changed or job.fetched)
+
+
+def _publish(store: "Store", names: list[str], target: Descriptor) -> bool:
+    """Whether a name means something else than before."""
+    before = {ref.name: ref.target.digest for ref in store.references()}
+    if all(before.get(name) == target.digest for name in names):
+        return False
+    store.publish(names, target)
+    return True
+
+
+async def _locate(repositories: list[Repository], wanted: str) -> tuple[Repository, Document]:
+    """The first place that has the manifest. When none has, the error of the last: the registry itself."""
+    for mirror in repositories[:-1]:
+        try:
+            return mirror, await mirror.manifest(wanted)
+        except RegistryError:
+            continue  # a mirror that fails is no mirror
+    return repositories[-1], await repositories[-1].manifest(wanted)
+
+
+class Job:
+    """One pull from one repository. `fetched`: whether any layer or manifest came over the network."""
+
+    def __init__(
+        self, store: "Store", lease: "Lease", repository: Repository, options: Options, progress: Progress
+    ) -> None:
+        self._store = store
+        self._lease = lease
+        self._from = repository
+        self._options = options
+        self._progress = progress
+        self._slots = trio.CapacityLimiter(options.parallel)
+        self.fetched = False
+
+    async def run(self, document: Document) -> tuple[Descriptor, Descriptor | None]:
+        """Everything below the document; the descriptors of it and of the chosen manifest."""
+        parsed, target = _typed(document)
+        await self._keep(document.data, target.digest)
+        if isinstance(parsed, Index) and self._options.all_platforms:
+            await self._all(parsed, 1)
+            return target, None
+        found, manifest = await self._choose(parsed, target, 1)
+        await self._image(manifest, explicit=isinstance(parsed, Manifest))
+        return target, found
+
+    async def _choose(
+        self, parsed: Manifest | Index, descriptor: Descriptor, depth: int
+    ) -> tuple[Descriptor, Manifest]:
+        if isinstance(parsed, Manifest):
+            return descriptor, parsed
+        if depth > NESTED:
+            raise Malformed(f"index {descriptor.digest} has indexes {NESTED} deep")
+        child = parsed.select(self._options.platform or Platform.host())
+        return await self._choose(await self._document(child), child, depth + 1)
+
+    async def _all(self, index: Index, depth: int) -> None:
+        if depth > NESTED:
+            raise Malformed(f"an index has indexes {NESTED} deep")
+        for child in index.manifests:
+            parsed = await self._document(child)
+            if isinstance(parsed, Index):
+                await self._all(parsed, depth + 1)
+            elif _is_image(parsed):
+                await self._image(parsed, explicit=False)
+            else:
+                await self._artifact(parsed)
+
+    async def _document(self, child: Descriptor) -> Manifest | Index:
+        """A manifest that an index names: from the store if it is there."""
+        if await self._blob_there(child):
+            data = await trio.to_thread.run_sync(self._store.read_blob, child.digest)
+            return parse_document(data, child.media_type)
+        document = await self._from.manifest(child.digest, child)
+        parsed = parse_document(document.data, child.media_type)
+        await self._keep(document.data, child.digest)
+        return parsed
+
+    async def _image(self, manifest: Manifest, *, explicit: bool) -> None:
+        """The config and all layers. `explicit`: no index chose this manifest, so its platform is checked."""
+        if not _is_image(manifest):
+            hint = f"its config is {manifest.config.media_type}"
+            raise Malformed(f"{self._from.name} is an artifact, not an image", hint=hint)
+        config = Config.parse(await self._config(manifest.config))
+        if explicit and self._options.platform and not _runs_on(config.platform, self._options.platform):
+            text = f"the image is for {config.platform}, not for {self._options.platform}"
+            raise RegistryError(text, hint="there is no other: leave --platform out")
+        if len(config.diff_ids) != len(manifest.layers):
+            raise Malformed(
+                f"the manifest has {len(manifest.layers)} layers and the config {len(config.diff_ids)}"
+            )
+        rows: dict[Digest, tuple[Descriptor, Digest]] = {}
+        for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
+            if layer.media_type not in mediatypes.LAYER_COMPRESSION:
+                raise Malformed(f"layer {layer.digest} is of an unknown type: {layer.media_type}")
+            if rows.setdefault(layer.digest, (layer, diff_id))[1] != diff_id:
+                raise Malformed(f"layer {layer.digest} is said to have two different contents")
+        await self._layers(list(rows.values()))
+
+    async def _artifact(self, manifest: Manifest) -> None:
+        """Attestations and the like, of a pull of all platforms: kept as they are."""
+        await self._config(manifest.config)
+        for layer in manifest.layers:
+            if not await self._blob_there(layer):
+                await self._layer(layer, None)
+
+    async def _layers(self, rows: list[tuple[Descriptor, Digest]]) -> None:
+        todo = []
+        for layer, diff_id in rows:
+            await trio.to_thread.run_sync(self._lease.pin, layer.digest, diff_id)
+            there = await self._layer_there(layer, diff_id)
+            self._progress.state(
+                digests.short(layer.digest), "Already exists" if there else "Pulling fs layer"
+            )
+            if not there:
+                todo.append((layer, diff_id))
+        async with tasks() as nursery:
+            for layer, diff_id in todo:
+                nursery.start_soon(self._layer, layer, diff_id)
+
+    async def _layer(self, layer: Descriptor, diff_id: Digest | None) -> None:
+        """Have one layer that was pinned and is missing; without a diff ID, a blob that is kept as it is."""
+        async with self._slots:
+            state = ""
+            while not state:
+                state = await self._bring(layer, diff_id)
+        self._progress.state(digests.short(layer.digest), state)
+
+    async def _bring(self, layer: Descriptor, diff_id: Digest | None) -> str:
+        """One try to have the layer; the state it is in then, or nothing while somebody else fetches it."""
+        blob_there = await trio.to_thread.run_sync(self._store.has_blob, layer)
+        if diff_id and blob_there:
+            build, limits = self._store.build_layer, self._options.limits
+            await trio.to_thread.run_sync(build, self._lease, layer, diff_id, limits)
+            return "Pull complete"
+        ingest = self._lease.claim(layer, diff_id, self._options.limits)
+        if ingest is None:
+            self._progress.state(digests.short(layer.digest), "Waiting")
+            await trio.sleep(SHARED_WAIT)
+            return "Already exists" if await self._layer_there(layer, diff_id) else ""
+        resumed = ingest.offset > 0
+        try:
+            await self._download(layer, ingest)
+        except Damaged:
+            if not resumed:
+                raise
+            return ""  # what an earlier try left was damaged, and is forgotten now
+        return "Pull complete"
+
+    async def _download(self, layer: Descriptor, ingest: "Ingest") -> None:
+        short = digests.short(layer.digest)
+        progress = self._progress
+        progress.state(short, "Downloading", layer.size)
+        progress.advance(short, ingest.offset)
+        try:
+            await fetch(
+                self._from, layer, ingest.offset, ingest, lambda count: progress.advance(short, count)
+            )
+            progress.state(short, "Download complete")
+            await trio.to_thread.run_sync(ingest.finish)
+            self.fetched = True
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(ingest.close)
+
+    async def _config(self, descriptor: Descriptor) -> bytes:
+        if await self._blob_there(descriptor):
+            return await trio.to_thread.run_sync(self._store.read_blob, descriptor.digest)
+        data = await small_blob(self._from, descriptor)
+        await self._keep(data, descriptor.digest)
+        return data
+
+    async def _keep(self, data: bytes, digest: Digest) -> None:
+        await trio.to_thread.run_sync(self._lease.put, data, digest)
+
+    async def _blob_there(self, descriptor: Descriptor) -> bool:
+        await trio.to_thread.run_sync(self._lease.pin, descriptor.digest)
+        return await trio.to_thread.run_sync(self._store.has_blob, descriptor)
+
+    async def _layer_there(self, layer: Descriptor, diff_id: Digest | None) -> bool:
+        if diff_id is None:
+            return await trio.to_thread.run_sync(self._store.has_blob, layer)
+        return await trio.to_thread.run_sync(self._store.has_layer, layer, diff_id)
+
+
+def _typed(document: Document) -> tuple[Manifest | Index, Descriptor]:
+    """What came, and its descriptor with the type that it really has."""
+    parsed = parse_document(document.data, document.descriptor.media_type or None)
+    return parsed, document.descriptor._replace(media_type=parsed.media_type)
+
+
+def _is_image(manifest: Manifest) -> bool:
+    return manifest.config.media_type in mediatypes.CONFIGS and not any(
+        layer.media_type not in mediatypes.LAYER_COMPRESSION for layer in manifest.layers
+    )
+
+
+def _runs_on(there: Platform, wanted: Platform) -> bool:
+    one, other = there.normalized(), wanted.normalized()
+    return (one.os, one.architecture) == (other.os, other.architecture)
