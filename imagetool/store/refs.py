@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+from imagetool import reference
 from imagetool.digest import Digest
+from imagetool.errors import InvalidReference
 from imagetool.spec.descriptor import Descriptor
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -30,7 +32,14 @@ def read(references: References) -> list[Ref]:
 
 
 def name_of(entry: Descriptor) -> str | None:
-    return entry.annotations.get(REF_NAME)
+    """The full name. Another tool may have written a short one (`skopeo copy … oci:ROOT:debian`)."""
+    name = entry.annotations.get(REF_NAME)
+    if name is None:
+        return None
+    try:
+        return str(reference.parse(name).tagged())
+    except InvalidReference:
+        return name
 
 
 def bare(entry: Descriptor) -> Descriptor:

@@ -32,10 +32,7 @@ def resolve(text: str, refs: Sequence[Ref], ids: Ids) -> tuple[Reference | None,
 
 def by_reference(wanted: Reference, refs: Sequence[Ref]) -> tuple[Reference, Descriptor] | None:
     """A tag is looked up by its name. With a digest the tag means nothing, as in Docker."""
-    if wanted.digest is None:
-        wanted = wanted.tagged()
-    else:
-        wanted = wanted.with_digest(wanted.digest)
+    wanted = wanted.with_digest(wanted.digest) if wanted.digest else wanted.tagged()
     name = str(wanted)
     for ref in refs:
         if ref.name == name:
@@ -80,7 +77,7 @@ def _as_reference(text: str) -> tuple[Reference | None, InvalidReference | None]
 def _suggestion(text: str, refs: Sequence[Ref]) -> str:
     import difflib
 
-    names = {reference.parse_full(ref.name).familiar() for ref in refs if ref.name and "@" not in ref.name}
+    names = {ref.name.removeprefix("docker.io/").removeprefix("library/") for ref in refs if ref.name}
     wanted = text if ":" in text.rpartition("/")[2] else f"{text}:latest"
     close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.75)
     return f"did you mean {close[0]}?" if close else ""
