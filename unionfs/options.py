@@ -56,10 +56,8 @@ class MountOptions(NamedTuple):
     work: str = ""
     flags: int = 0
     cleared: int = 0
-    remount: bool = False
     private: bool = False  # MS_PRIVATE: mounts made below it do not spread to peers
     allow_other: bool | None = None
-    allow_root: bool = False
     default_permissions: bool | None = None
     fsname: str = ""
     subtype: str = "unionfs"
@@ -253,11 +251,9 @@ def _off(value: str, key: str) -> bool:
 
 
 _WORDS: dict[str, dict[str, object]] = {
-    "remount": {"remount": True},
     "private": {"private": True},
     "allow_other": {"allow_other": True},
     "noallow_other": {"allow_other": False},
-    "allow_root": {"allow_root": True},
     "default_permissions": {"default_permissions": True},
     "nodefault_permissions": {"default_permissions": False},
     "volatile": {"volatile": True},

@@ -1,0 +1,148 @@
+"""What runs on the trio loop of a serving process: the FUSE server, signals, and questions from outside."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+from contextlib import suppress
+
+import trio
+
+from unionfs import control, mountpoint
+from unionfs.fuse import abi
+from unionfs.fuse.options import ServerOptions
+from unionfs.fuse.server import Server
+from unionfs.options import MS_RDONLY, MountOptions
+from unionfs.serve import Job, request
+from unionfs.stack import Stack
+
+_ENDS = (signal.SIGTERM, signal.SIGINT)
+_LINE_LIMIT = 64  # bytes; questions are single words
+
+log = logging.getLogger("unionfs")
+
+
+async def main(job: Job, stack: Stack, fd: int, device: int) -> None:
+    """Serves until the kernel says that the mount is gone."""
+    server = Server(fd, stack.tree, stack.files, server_options(job), log.error)
+    service = Service(server, stack, job.places.target, fd, device)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(service.watch_signals)
+        nursery.start_soon(service.listen)
+        if job.lifeline is not None:
+            nursery.start_soon(service.follow, job.lifeline)
+        await server.serve()
+        nursery.cancel_scope.cancel()
+
+
+def server_options(job: Job) -> ServerOptions:
+    """The options of a mount that are the server's, with its own defaults for those not given."""
+    options: MountOptions = job.options
+    defaults = ServerOptions()
+    return ServerOptions(
+        readonly=bool(request(job).flags & MS_RDONLY),
+        io=options.io,
+        acl=options.acl and options.xattrs,
+        timeout=options.timeout,
+        writeback=options.writeback,
+        poll=defaults.poll if options.poll is None else options.poll,
+        readahead=defaults.readahead if options.readahead is None else options.readahead,
+    )
+
+
+def _drop_cached(fd: int, known: list[tuple[int, bytes]]) -> int:
+    """Has the kernel forget names, and inodes where the name is empty; gives how many it had."""
+    dropped = 0
+    for inode, name in known:
+        message = abi.inval_entry(inode, name) if name else abi.inval_inode(inode)
+        with suppress(OSError):  # it had forgotten by itself
+            os.write(fd, message)
+            dropped += 1
+    return dropped
+
+
+class Service:
+    """A mount as its keeper sees it: it can be asked, told to look again, and told to go."""
+
+    def __init__(self, server: Server, stack: Stack, target: str, fd: int, device: int) -> None:
+        self.server = server
+        self._stack, self._target = stack, target
+        self._fd, self._device = fd, device
+        self._detached = False
+
+    async def watch_signals(self) -> None:
+        """SIGUSR1 logs the counters; SIGTERM and SIGINT detach the mount, and a second one ends at once."""
+        with trio.open_signal_receiver(*_ENDS, signal.SIGUSR1) as signals:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_ENDS, signal.SIGUSR1})
+            async for number in signals:
+                if number == signal.SIGUSR1:
+                    log.info("counters: %s", json.dumps(self.stats()))
+                elif self._detached:
+                    self.server.stop()
+                else:
+                    await self.detach()
+
+    async def detach(self) -> None:
+        """Takes the mount off its directory; whoever still uses it is served until he is done."""
+        self._detached = True
+        await trio.to_thread.run_sync(mountpoint.unmount_if_ours, self._target, self._device)
+
+    def stats(self) -> dict[str, int]:
+        return self.server.stats()
+
+    async def refresh(self) -> dict[str, int]:
+        """Looks at the layers afresh, and has the kernel forget what it has cached of them."""
+        known = self._stack.tree.refresh()
+        # In a thread: the kernel waits for our reply to others before it lets go of what they are using.
+        return {"dropped": await trio.to_thread.run_sync(_drop_cached, self._fd, known)}
+
+    async def listen(self) -> None:
+        """Answers on the mount's socket, for `unionfs refresh`."""
+        listener = control.listen(self._device)
+        if listener is None:
+            log.debug("no control socket: there is no safe directory for it")
+            return
+        path = listener.getsockname()
+        try:
+            with trio.socket.from_stdlib_socket(listener) as accepting:
+                async with trio.open_nursery() as nursery:
+                    while True:
+                        connection, _ = await accepting.accept()
+                        nursery.start_soon(self._serve_guest, connection)
+        finally:
+            with suppress(OSError):
+                os.unlink(path)
+
+    async def follow(self, lifeline: socket.socket) -> None:
+        """Answers whoever made this mount; when that process ends, so does the mount."""
+        await self._answer(trio.SocketStream(trio.socket.from_stdlib_socket(lifeline)))
+        await self.detach()
+
+    async def _serve_guest(self, connection: trio.socket.SocketType) -> None:
+        with connection:
+            if control.peer_is_allowed(connection.getsockopt):
+                await self._answer(trio.SocketStream(connection))
+
+    async def _answer(self, stream: trio.SocketStream) -> None:
+        with suppress(trio.BrokenResourceError):
+            line = b""
+            while len(line) < _LINE_LIMIT and (part := await stream.receive_some(_LINE_LIMIT)):
+                line += part
+                while b"\n" in line:
+                    command, _, line = line.partition(b"\n")
+                    await stream.send_all(json.dumps(await self._obey(command)).encode() + b"\n")
+
+    async def _obey(self, command: bytes) -> dict[str, object]:
+        try:
+            match command:
+                case b"stats":
+                    return dict(self.stats())
+                case b"refresh":
+                    return dict(await self.refresh())
+            return {"error": f"unknown command {command!r}"}
+        except Exception as e:  # a question must not end the mount
+            log.exception("%s failed", command.decode(errors="replace"))
+            return {"error": f"{type(e).__name__}: {e}"}

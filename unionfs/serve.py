@@ -1,0 +1,142 @@
+"""The life of the serving process: open the layers, mount, serve until the mount is gone, free everything.
+
+Order matters. The layers are opened before the mount hides or covers them; signals wait from before the mount
+until the loop receives them, so that none leaves a dead mount behind; trio is imported when the mount is
+already there, so that whoever waits for it waits once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from unionfs import mountpoint
+from unionfs.errors import SetupError
+from unionfs.options import MS_NODEV, MS_NOSUID, MS_RDONLY, MountOptions
+from unionfs.stack import Places, Stack, open_stack, policy
+
+if TYPE_CHECKING:
+    import socket
+
+_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1}
+_WANTED_FILES = 1 << 20  # descriptors: one for every open directory and copied-up file of a busy mount
+
+log = logging.getLogger("unionfs")
+
+
+class Job(NamedTuple):
+    """One mount to be made and served. `reports` is where its maker reads "mounted" or "error: …"."""
+
+    options: MountOptions
+    places: Places
+    source: str
+    reports: int = -1  # descriptor; -1: nobody reads
+    lifeline: socket.socket | None = None  # asks over it; its end ends the mount
+
+
+def serve(job: Job) -> None:
+    """Mounts and serves; returns when the mount is gone. Raises SetupError when there is to be none."""
+    os.umask(0)
+    _raise_file_limit()
+    with closing(open_stack(job.places, policy(job.options))) as stack, _signals_blocked():
+        asked = request(job)
+        fd = mountpoint.mount(asked)
+        device = _device_of(asked.target)
+        try:
+            report(job.reports, "mounted")
+            _run(job, stack, fd, device)
+        finally:
+            os.close(fd)  # first: from now on nobody can wait for a reply, and so neither can the unmount
+            mountpoint.unmount_if_ours(asked.target, device)
+
+
+def request(job: Job) -> mountpoint.Request:
+    """The mount to ask the kernel for, with the defaults of this process's privileges."""
+    options, is_root = job.options, os.geteuid() == 0
+    defaults = MS_NODEV if is_root else MS_NODEV | MS_NOSUID
+    flags = (defaults | options.flags) & ~options.cleared
+    return mountpoint.Request(
+        target=job.places.target,
+        source=options.fsname or job.source or "unionfs",
+        subtype=options.subtype,
+        flags=flags if job.places.upper else flags | MS_RDONLY,
+        allow_other=is_root if options.allow_other is None else options.allow_other,
+        default_permissions=options.default_permissions is not False,
+        max_read=options.max_read,
+        contexts=options.contexts,
+        private=options.private,
+    )
+
+
+def report(descriptor: int, text: str) -> None:
+    """Tells the maker of a mount one thing, in one line."""
+    if descriptor >= 0:
+        with suppress(OSError):  # it need not be there any more
+            os.write(descriptor, text.replace("\n", " ").encode(errors="surrogateescape") + b"\n")
+
+
+def set_up_log(options: MountOptions, *, foreground: bool) -> None:
+    """Log lines go to the file of log=, else to standard error, else (a daemon) to syslog(3)."""
+    handler = _handler(options.log, foreground)
+    handler.setFormatter(logging.Formatter("unionfs[%(process)d]: %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG if options.debug else logging.INFO)
+
+
+def _handler(path: str, foreground: bool) -> logging.Handler:
+    if path:
+        try:
+            return logging.FileHandler(path, errors="backslashreplace")
+        except OSError as e:
+            raise SetupError(f"cannot write the log {path}: {e.strerror}") from e
+    return logging.StreamHandler() if foreground else _Syslog()
+
+
+class _Syslog(logging.Handler):
+    """logging.handlers has one too, which brings along sockets, queues and pickles."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        import syslog
+
+        priority = syslog.LOG_ERR if record.levelno >= logging.ERROR else syslog.LOG_INFO
+        syslog.syslog(priority | syslog.LOG_DAEMON, self.format(record))
+
+
+def _raise_file_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for wanted in (max(hard, min(_WANTED_FILES, _most_files())), hard):
+        with suppress(OSError, ValueError):  # only root may raise the hard limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+            return
+
+
+def _most_files() -> int:
+    with open("/proc/sys/fs/nr_open", "rb") as limit:
+        return int(limit.read())
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _device_of(target: str) -> int:
+    mounted = mountpoint.find(target)
+    return mounted.device if mounted else -1
+
+
+def _run(job: Job, stack: Stack, fd: int, device: int) -> None:
+    import trio
+
+    from unionfs.loop import main
+
+    trio.run(main, job, stack, fd, device)

@@ -1,0 +1,197 @@
+"""From the options of a mount to its layers: what must hold before it is made, and the opening of it all.
+
+`resolve` looks and changes nothing; `open_stack` opens. Both raise SetupError, each with a hint what to do.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from unionfs.errors import SetupError
+from unionfs.files import Files
+from unionfs.layers.base import Layer
+from unionfs.layers.directory import DirLayer
+from unionfs.layers.tarball import open_tar_layer
+from unionfs.model import Policy
+from unionfs.mountpoint import may_mount
+from unionfs.options import MountOptions
+from unionfs.tree import UnionTree
+from unionfs.upper import Upper
+
+log = logging.getLogger("unionfs")
+
+LOCK_WAIT = 2.0
+"""Seconds to wait for a server that is on its way out: umount(8) returns before the last one has ended."""
+
+
+class Places(NamedTuple):
+    """Where everything is: absolute paths without links, so that they hold after a change of directory."""
+
+    lowers: tuple[str, ...]  # topmost first
+    upper: str  # "": a read-only mount
+    work: str
+    target: str
+
+
+class Stack(NamedTuple):
+    """An open stack of layers. Closing it frees the layers and the top layer for the next mount."""
+
+    tree: UnionTree
+    files: Files
+    lock: int  # descriptor that holds the top layer; -1: none
+
+    def close(self) -> None:
+        self.files.close()
+        self.tree.close()
+        if self.lock >= 0:
+            os.close(self.lock)
+
+
+def resolve(options: MountOptions, target: str) -> Places:
+    """Checks all that can be checked by looking, against the current directory."""
+    if not options.lowers:
+        raise SetupError("there is nothing to mount", hint="name at least one layer: -o lowerdir=DIRECTORY")
+    if bool(options.upper) != bool(options.work):
+        raise _unpaired(options)
+    places = Places(
+        tuple(_lower(path) for path in options.lowers),
+        _directory(options.upper, "upper directory") if options.upper else "",
+        _directory(options.work, "work directory") if options.work else "",
+        _directory(target, "mount point"),
+    )
+    _refuse_nesting(places)
+    return places
+
+
+def policy(options: MountOptions) -> Policy:
+    """How the union treats its top layer, for this process's privileges."""
+    userxattr = not _may_set_trusted() if options.userxattr is None else options.userxattr
+    chosen = Policy(
+        userxattr=userxattr,
+        volatile=options.volatile,
+        xattrs=options.xattrs,
+        acl=options.acl,
+        ids=options.ids,
+        override=options.override,
+    )
+    return chosen if options.metacopy_from is None else chosen._replace(metacopy_from=options.metacopy_from)
+
+
+def open_stack(places: Places, chosen: Policy) -> Stack:
+    """Opens every layer and the top layer, and locks the latter against other mounts."""
+    with ExitStack() as undo:
+        layers = [_open_layer(path, chosen, undo) for path in places.lowers]
+        upper, lock = None, -1
+        if places.upper:
+            lock = _lock(places.upper, "upper directory")
+            undo.callback(os.close, lock)
+            os.close(_lock(places.work, "work directory"))  # Upper takes it for good
+            upper = Upper(os.fsencode(places.upper), os.fsencode(places.work), chosen)
+            undo.callback(upper.close)
+        tree = UnionTree(layers, upper, chosen)
+        undo.pop_all()
+        return Stack(tree, Files(tree), lock)
+
+
+def _open_layer(path: str, chosen: Policy, undo: ExitStack) -> Layer:
+    layer: Layer
+    if os.path.isdir(path):
+        layer = DirLayer(os.fsencode(path), userxattr=chosen.userxattr, override_key=chosen.override)
+    else:
+        layer = tar = open_tar_layer(path)
+        if tar.warning:
+            log.warning("%s", tar.warning)
+    undo.callback(layer.close)
+    return layer
+
+
+def _may_set_trusted() -> bool:
+    """trusted.* takes CAP_SYS_ADMIN of the first user namespace, whose map is the whole range (xattr(7))."""
+    with open("/proc/self/uid_map", "rb") as table:
+        return table.read().split() == [b"0", b"0", b"4294967295"] and may_mount()
+
+
+def _unpaired(options: MountOptions) -> SetupError:
+    if options.upper:
+        beside = os.path.join(os.path.dirname(os.path.abspath(options.upper)), "work")
+        hint = f"add workdir=, an empty directory on the same file system, for example {beside}"
+        return SetupError(f"upperdir={options.upper} is given without a work directory", hint=hint)
+    hint = "add upperdir=, or leave out workdir= for a read-only mount"
+    return SetupError(f"workdir={options.work} is given without an upper directory", hint=hint)
+
+
+def _directory(path: str, what: str) -> str:
+    real = os.path.realpath(path)
+    if not os.path.lexists(real):
+        raise SetupError(f"the {what} {path} does not exist", hint=f"mkdir -p {path}")
+    if not os.path.isdir(real):
+        raise SetupError(f"the {what} {path} is not a directory")
+    return real
+
+
+def _lower(path: str) -> str:
+    real = os.path.realpath(path)
+    if not os.path.lexists(real):
+        raise SetupError(
+            f"the layer {path} does not exist", hint="relative paths start at the current directory"
+        )
+    if os.path.isdir(real) or (os.path.isfile(real) and path.endswith(".tar")):
+        return real
+    compressed = path.endswith((".gz", ".tgz", ".zst", ".xz", ".bz2"))
+    hint = "decompress it first" if compressed else "a tar layer ends in .tar"
+    raise SetupError(f"the layer {path} is neither a directory nor an uncompressed .tar file", hint=hint)
+
+
+def _refuse_nesting(places: Places) -> None:
+    """A layer that holds another part of the mount would change under itself, or wait for itself."""
+    for lower in places.lowers:
+        if places.upper:
+            _refuse_overlap(places.upper, "upper directory", lower, "layer")
+            _refuse_overlap(places.work, "work directory", lower, "layer")
+        if _is_inside(places.target, lower) and places.target != lower:
+            raise _inside("mount point", places.target, "layer", lower)
+    if places.upper:
+        _refuse_overlap(places.work, "work directory", places.upper, "upper directory")
+        for whole, what in ((places.upper, "upper directory"), (places.work, "work directory")):
+            if _is_inside(places.target, whole) and places.target != whole:
+                raise _inside("mount point", places.target, what, whole)
+
+
+def _refuse_overlap(one: str, what: str, other: str, what_other: str) -> None:
+    if _is_inside(one, other):
+        raise _inside(what, one, what_other, other)
+    if _is_inside(other, one):
+        raise _inside(what_other, other, what, one)
+
+
+def _inside(what: str, path: str, what_whole: str, whole: str) -> SetupError:
+    relation = "is also the" if path == whole else "is inside the"
+    text = f"the {what} {path} {relation} {what_whole}{'' if path == whole else ' ' + whole}"
+    return SetupError(text, hint="each needs a directory of its own")
+
+
+def _is_inside(path: str, whole: str) -> bool:
+    return path == whole or path.startswith(whole.rstrip("/") + "/")
+
+
+def _lock(path: str, what: str) -> int:
+    """Takes the directory for this mount alone; gives the descriptor that holds it."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    deadline = time.monotonic() + LOCK_WAIT
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fd
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(fd)
+                hint = "unmount that one first, or give this one its own"
+                raise SetupError(f"the {what} {path} is in use by another mount", hint=hint) from None
+            time.sleep(0.01)
+        except OSError:  # a file system without locks cannot tell
+            return fd
