@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.archives import header, record
-from unionfs.layers import tarheader
+from unionfs.layers import tarheader, tarpax, tarsparse
 from unionfs.layers.tarheader import Damaged
 
 
@@ -61,7 +61,7 @@ def test_checksum_beyond_the_modulus_of_adler():
 
 def test_pax_records():
     body = record(b"path", b"a\nb=c") + record(b"mtime", b"1.5") + record(b"empty", b"")
-    assert list(tarheader.pax_records(body)) == [(b"path", b"a\nb=c"), (b"mtime", b"1.5"), (b"empty", b"")]
+    assert list(tarpax.records(body)) == [(b"path", b"a\nb=c"), (b"mtime", b"1.5"), (b"empty", b"")]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_pax_records():
 )
 def test_pax_records_malformed(body):
     with pytest.raises(Damaged, match="extended header"):
-        list(tarheader.pax_records(body))
+        list(tarpax.records(body))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_pax_records_malformed(body):
     ],
 )
 def test_pax_time(text, time):
-    assert tarheader.pax_time(b"mtime", text) == time
+    assert tarpax.time(b"mtime", text) == time
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_pax_time(text, time):
 )
 def test_pax_time_that_is_none(text):
     with pytest.raises(Damaged):
-        tarheader.pax_time(b"mtime", text)
+        tarpax.time(b"mtime", text)
 
 
 def test_xattrs_of_both_forms():
@@ -122,7 +122,7 @@ def test_xattrs_of_both_forms():
         b"SCHILY.xattr.user.empty": b"",
         b"SCHILY.acl.access": b"user::rwx",
     }
-    assert tarheader.pax_xattrs(records) == {
+    assert tarpax.xattrs(records) == {
         b"user.a": b"1",
         b"user.b c": b"\0\1",
         b"user.k=v%": b"\0",
@@ -142,12 +142,12 @@ def test_xattrs_of_both_forms():
 )
 def test_xattrs_that_are_not_legal(key, value):
     with pytest.raises(Damaged, match="extended attribute"):
-        tarheader.pax_xattrs({key: value})
+        tarpax.xattrs({key: value})
 
 
 def test_sparse_extents_join_neighbours_and_drop_empty_ones():
     pairs = [(0, 10), (10, 5), (100, 0), (200, 7), (300, 0)]
-    assert tarheader.sparse_extents(pairs, 1000, 22, 300) == ((0, 1000, 15), (200, 1015, 7))
+    assert tarsparse.extents(pairs, 1000, 22, 300) == ((0, 1000, 15), (200, 1015, 7))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_sparse_extents_join_neighbours_and_drop_empty_ones():
 )
 def test_sparse_extents_inconsistent(pairs):
     with pytest.raises(Damaged, match="sparse map"):
-        tarheader.sparse_extents(pairs, 0, 60, 100)
+        tarsparse.extents(pairs, 0, 60, 100)
 
 
 @pytest.mark.parametrize(("major", "minor"), [(4096, 0), (0, 1 << 20)])

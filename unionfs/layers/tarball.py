@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 from unionfs.errors import LayerError, UnionError
 from unionfs.layers import index as fmt
 from unionfs.layers.base import Entry, Source
-from unionfs.layers.index import Index, TarId, Unusable
+from unionfs.layers.index import Index
+from unionfs.layers.tarindex import index_path, obtain
 from unionfs.model import Attr, Mark
 
 INO_OFFSET = 2
@@ -26,7 +27,6 @@ BLKSIZE = 4096
 _BATCH = 512  # entries decoded at once: many for speed, few for memory
 _NEAR = 64  # entries: from here on a search of their joined names beats halving
 _SCAN = Struct("<12xIxBHQqIII16x")  # of index.ROW: nlink, flags, mode, size, mtime, its nanoseconds, uid, gid
-_MARKS = tuple(Mark(bits) for bits in range(4))
 _NO_MARK = Mark.NONE
 _new = tuple.__new__
 
@@ -40,6 +40,7 @@ class TarLayer:
     def __init__(self, fd: int, index: Index, warning: str = "") -> None:
         self._fd = fd
         self._index = index
+        self.base = 0
         self.warning = warning
         """Why the index could not be saved and is held in memory; empty as a rule."""
 
@@ -78,6 +79,11 @@ class TarLayer:
         starts = range(first + after, first + count, _BATCH)
         return chain.from_iterable(self._batch(start, min(_BATCH, first + count - start)) for start in starts)
 
+    def names(self, parent: Number) -> list[bytes]:
+        self._row(parent)
+        first, count = self._index.children(parent)
+        return self._index.names(first, count) if count else []
+
     def marks(self, entry: Entry) -> Entry:
         return entry
 
@@ -107,7 +113,7 @@ class TarLayer:
 
     def aliases(self, ino: int) -> list[tuple[bytes, ...]]:
         """Every path of an inode of this layer, in the order of their entries."""
-        handle = ino - INO_OFFSET
+        handle = ino - INO_OFFSET - self.base
         linked = self._row(handle)[5] & fmt.LINKED
         return [self.path(number) for number in (self._index.same_inode(handle) if linked else (handle,))]
 
@@ -165,6 +171,7 @@ class TarLayer:
         """`count` entries of one directory from `first` on; the hot path of every listing."""
         names = self._index.names(first, count)
         start = fmt.HEADER.size + fmt.ROW_SIZE * first
+        offset = self.base + INO_OFFSET
         rows = _SCAN.iter_unpack(self._index.map[start : start + fmt.ROW_SIZE * count])
         return [
             self._rare(number, name)
@@ -176,7 +183,7 @@ class TarLayer:
                     _new(
                         Attr,
                         (
-                            number + 2,
+                            number + offset,
                             size,
                             (size + 511) >> 9,
                             t,
@@ -219,10 +226,10 @@ class TarLayer:
             rdev = data & 0xFFFFFFFF
         if flags & fmt.LINKED and primary > number:
             raise self._index.damaged(f"entry {number} is a hard link to a later one")
-        ino = INO_OFFSET + (primary if flags & fmt.LINKED else number)
+        ino = self.base + INO_OFFSET + (primary if flags & fmt.LINKED else number)
         times = (atime, mtime, ctime, atimensec, mtimensec, ctimensec)
         attr = Attr(ino, size, blocks, *times, mode, nlink, uid, gid, rdev, BLKSIZE)
-        return Entry(name, attr, number, _MARKS[flags & (fmt.WHITEOUT | fmt.OPAQUE)])
+        return Entry(name, attr, number, flags & (fmt.WHITEOUT | fmt.OPAQUE))
 
     def _extents(self, row: tuple[int, ...]) -> tuple[tuple[int, int, int], ...]:
         extents = self._index.extra(row[14])[1]
@@ -249,81 +256,31 @@ def open_tar_layer(path: str | bytes, *, index: str | bytes | None = None) -> Ta
     An index that is missing, stale or damaged is built again and saved; where that is not possible it is held
     in memory, and `warning` says why. Raises LayerError when the tar cannot be read or is damaged.
     """
-    return _open(os.fsdecode(path), index_path(path) if index is None else os.fsdecode(index), verify=False)[
-        0
-    ]
+    return _open(path, index, verify=False)[0]
 
 
 def check_index(path: str | bytes, *, index: str | bytes | None = None) -> Checked:
     """Verifies every byte of a tar's index, and builds it again when it is not sound. Raises LayerError."""
-    layer, reason = _open(
-        os.fsdecode(path), index_path(path) if index is None else os.fsdecode(index), verify=True
-    )
+    layer, rebuilt = _open(path, index, verify=True)
     with layer:
-        return Checked(reason, len(layer), layer.identity, layer.warning)
+        return Checked(rebuilt, len(layer), layer.identity, layer.warning)
 
 
-def index_path(path: str | bytes) -> str:
-    """Where the index of a tar is: NAME.idx for NAME.tar, else the whole name with .idx."""
-    text = os.fsdecode(path)
-    return (text[:-4] if text.endswith(".tar") else text) + ".idx"
-
-
-def _open(path: str, index: str, verify: bool) -> tuple[TarLayer, str]:
+def _open(path: str | bytes, index: str | bytes | None, verify: bool) -> tuple[TarLayer, str]:
+    tar = os.fsdecode(path)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = os.open(tar, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise LayerError(f"cannot open layer {path}: {error.strerror}") from None
+        raise LayerError(f"cannot open layer {tar}: {error.strerror}") from None
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise LayerError(
-                f"layer {path} is not a regular file", hint="give an uncompressed tar or a directory"
-            )
-        try:
-            return TarLayer(fd, _existing(index, TarId.of(fd), verify)), ""
-        except Unusable as reason:
-            opened, warning = _build(fd, path, index)
-            return TarLayer(fd, opened, warning), str(reason)
+            raise LayerError(f"layer {tar} is not a regular file", hint="give an uncompressed tar")
+        where = index_path(tar) if index is None else os.fsdecode(index)
+        found, rebuilt, warning = obtain(fd, tar, where, verify=verify)
+        return TarLayer(fd, found, warning), rebuilt
     except OSError as error:
         os.close(fd)
-        raise LayerError(f"cannot read layer {path}: {error.strerror}") from None
+        raise LayerError(f"cannot read layer {tar}: {error.strerror}") from None
     except BaseException:
         os.close(fd)
         raise
-
-
-def _existing(path: str, tar: TarId, verify: bool) -> Index:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise Unusable("there is none" if error.errno == ENOENT else f"{error.strerror}") from None
-    try:
-        opened = Index(fd, tar, path)
-    except (OSError, ValueError) as error:
-        raise Unusable(f"it cannot be mapped: {error}") from None
-    finally:
-        os.close(fd)
-    if verify and not opened.verify():
-        opened.close()
-        raise Unusable("its contents are damaged")
-    return opened
-
-
-def _build(tar_fd: int, path: str, index: str) -> tuple[Index, str]:
-    """The index, built from the tar, and why it could not be saved."""
-    from unionfs.layers.indexer import build_from_file
-
-    parts = build_from_file(tar_fd, path)
-    tar = TarId.of(tar_fd)
-    try:
-        fmt.publish(index, parts)
-        return _existing(index, tar, verify=False), ""
-    except (OSError, Unusable) as error:
-        warning = f"cannot save index {index}, it is built at every mount: {error}"
-    fd = fmt.in_memory(parts)
-    try:
-        return Index(fd, tar, index), warning
-    except Unusable as error:  # the tar has changed in this moment
-        raise LayerError(f"cannot use layer {path}: {error}") from None
-    finally:
-        os.close(fd)

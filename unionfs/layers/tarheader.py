@@ -1,15 +1,13 @@
-"""PURE: what the bytes of a tar archive mean: header blocks, numbers, PAX records, sparse maps.
+"""PURE: what a tar header block says: numbers, checksums, kinds; and the Member that comes of it.
 
-Sources: POSIX.1-2017 pax(1) "ustar Interchange Format" and "pax Extended Header", and the GNU tar manual,
-"Basic Tar Format" and "Storing Sparse Files". Whatever does not fit raises Damaged, which says what is wrong;
-the stream adds on which member, and where.
+Sources: POSIX.1-2017 pax(1), "ustar Interchange Format", and the GNU tar manual, "Basic Tar Format". Whatever
+does not fit raises Damaged, which says what is wrong; the stream adds on which member, and where.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import NamedTuple
 from zlib import adler32
@@ -23,9 +21,7 @@ USTAR = b"ustar\x00"
 GNU = b"ustar  \x00"
 
 SYMLINK_MAX = 4095  # PATH_MAX less its NUL: no kernel makes a longer link
-XATTR_NAME_MAX = 255  # include/uapi/linux/limits.h
-XATTR_SIZE_MAX = 65536
-EXTENTS_MAX = 1 << 18  # of one sparse file: far above real ones, and below what hurts in memory
+SIZE_LIMIT = 1 << 62
 _TIME_LIMIT = 1 << 63
 
 HARDLINK = 0
@@ -101,7 +97,7 @@ def long_number(field: bytes) -> int:
 
 
 def identifier(field: bytes) -> int:
-    return _bounded_id(number(field))
+    return checked_id(number(field))
 
 
 def checksum_fits(block: bytes, claimed: bytes) -> bool:
@@ -130,44 +126,10 @@ def device(major: bytes, minor: bytes) -> int:
     return os.makedev(high, low)
 
 
-def pax_records(body: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The `LENGTH KEYWORD=VALUE\\n` records of an extended header, in order."""
-    at = 0
-    while at < len(body):
-        space = body.find(b" ", at, at + 10)
-        digits = body[at:space] if space > 0 else b""
-        end = at + int(digits) if digits.isdigit() else 0
-        if not space < end - 1 < len(body) or body[end - 1] != 0x0A:
-            raise Damaged(f"malformed record at byte {at} of its extended header")
-        key, equals, value = body[space + 1 : end - 1].partition(b"=")
-        if not equals or not key:
-            raise Damaged(f"record without a keyword at byte {at} of its extended header")
-        yield key, value
-        at = end
-
-
-def pax_number(key: bytes, value: bytes) -> int:
-    if not value.isdigit() or len(value) > 20:
-        raise Damaged(f"{key.decode('ascii', 'replace')}={value[:30]!r} is not a number")
-    return int(value)
-
-
-def pax_id(key: bytes, value: bytes) -> int:
-    return _bounded_id(pax_number(key, value))
-
-
-def pax_time(key: bytes, value: bytes) -> tuple[int, int]:
-    """`[-]SECONDS[.FRACTION]` as (seconds, nanoseconds), rounded down."""
-    negative = value[:1] == b"-"
-    whole, _, fraction = value[negative:].partition(b".")
-    if not (whole + fraction).isdigit() or len(value) > 64:
-        raise Damaged(f"{key.decode('ascii', 'replace')}={value[:30]!r} is not a time")
-    nanoseconds = int(fraction[:9].ljust(9, b"0"))
-    seconds = int(whole or b"0")
-    if negative:
-        nanoseconds += bool(fraction[9:].strip(b"0"))
-        seconds, nanoseconds = divmod(-(seconds * 10**9 + nanoseconds), 10**9)
-    return checked_time(seconds), nanoseconds
+def checked_id(value: int) -> int:
+    if not 0 <= value < 0xFFFFFFFF:  # the last one is (uid_t)-1, nobody's
+        raise Damaged(f"owner {value} is out of range")
+    return value
 
 
 def checked_time(seconds: int) -> int:
@@ -176,76 +138,7 @@ def checked_time(seconds: int) -> int:
     return seconds
 
 
-def pax_xattrs(records: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    """The extended attributes in PAX records. Where both forms are given, SCHILY's wins: it is the raw one.
-
-    SCHILY.acl.* is not looked at: its text names users of another machine. RHT.security.selinux neither.
-    """
-    found = {}
-    for key, value in records.items():
-        if key.startswith(b"LIBARCHIVE.xattr."):
-            found[_url_decoded(key[17:])] = _base64_decoded(value)
-    for key, value in records.items():
-        if key.startswith(b"SCHILY.xattr."):
-            found[key[13:].replace(b"%3D", b"=").replace(b"%25", b"%")] = value
-    for name, value in found.items():
-        if not 0 < len(name) <= XATTR_NAME_MAX or b"\0" in name or len(value) > XATTR_SIZE_MAX:
-            raise Damaged(f"extended attribute {name[:40]!r} of {len(value)} bytes is not a legal one")
-    return found
-
-
-def sparse_extents(
-    pairs: Iterable[tuple[int, int]], data: int, stored: int, size: int
-) -> tuple[tuple[int, int, int], ...]:
-    """Extents of a sparse file of `size` bytes whose (offset, length) pieces lie end to end from `data`."""
-    extents: list[tuple[int, int, int]] = []
-    end = used = 0
-    for offset, length in pairs:
-        if offset < end or length < 0 or offset + length > size or used + length > stored:
-            raise Damaged(f"its sparse map is inconsistent at {offset}+{length}")
-        if length and extents and offset == end:
-            first, where, before = extents[-1]
-            extents[-1] = (first, where, before + length)
-        elif length:
-            extents.append((offset, data + used, length))
-        end, used = offset + length, used + length
-    return tuple(extents)
-
-
-def sparse_fields(block: bytes, at: int, count: int) -> list[tuple[int, int]]:
-    """The (offset, length) pairs that an old GNU sparse header or extension block has at `at`."""
-    pairs = []
-    for start in range(at, at + 24 * count, 24):
-        if block[start] == 0:
-            break
-        pairs.append((number(block[start : start + 12]), number(block[start + 12 : start + 24])))
-    return pairs
-
-
-def sparse_text(key: bytes, values: list[bytes]) -> list[tuple[int, int]]:
-    """The pairs of a PAX sparse map: offset, length, offset, length, …"""
-    if len(values) % 2 or len(values) > 2 * EXTENTS_MAX:
-        raise Damaged(f"its sparse map has {len(values)} numbers")
-    numbers = [pax_number(key, value) for value in values]
-    return list(zip(numbers[::2], numbers[1::2], strict=True))
-
-
-def _bounded_id(value: int) -> int:
-    if not 0 <= value < 0xFFFFFFFF:  # the last one is (uid_t)-1, nobody's
-        raise Damaged(f"owner {value} is out of range")
-    return value
-
-
-def _url_decoded(text: bytes) -> bytes:
-    from urllib.parse import unquote_to_bytes  # rare, and not worth its import otherwise
-
-    return unquote_to_bytes(text)
-
-
-def _base64_decoded(text: bytes) -> bytes:
-    from binascii import Error, a2b_base64
-
-    try:
-        return a2b_base64(text + b"=" * (-len(text) % 4))
-    except Error:
-        raise Damaged("an extended attribute is not in base64") from None
+def checked_size(size: int) -> int:
+    if not 0 <= size < SIZE_LIMIT:
+        raise Damaged(f"size {size} is out of range")
+    return size

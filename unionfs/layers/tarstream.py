@@ -13,12 +13,14 @@ from collections.abc import Callable
 
 from unionfs.errors import LayerError
 from unionfs.layers import tarheader as header
+from unionfs.layers import tarpax, tarsparse
 from unionfs.layers.tarheader import BLOCK, HARDLINK, KINDS, ZEROS, Damaged, Member, More
+from unionfs.layers.tarsparse import OldMap, PaxMap
 
 EXTENDED_MAX = 1 << 20  # bytes of extended headers before one member
 GLOBAL_MAX = 64  # records of global headers that matter: every one costs time at every member
 LONG_NAME_MAX = 1 << 16  # deep trees have paths beyond PATH_MAX; this is far beyond any
-_END = 1 << 62
+_END = header.SIZE_LIMIT
 _PLAIN = frozenset((b"0", b"\0", b"5", b"2", b"7"))
 _PAYLOADS = {
     b"x": EXTENDED_MAX,
@@ -27,9 +29,6 @@ _PAYLOADS = {
     b"L": LONG_NAME_MAX,
     b"K": LONG_NAME_MAX,
 }
-_SPARSE_PAIR = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
-_KEYWORDS = frozenset((b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime", b"atime", b"ctime"))
-_PREFIXES = (b"SCHILY.xattr.", b"LIBARCHIVE.xattr.", b"GNU.sparse.")
 _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ", b"\x04\x22\x4d\x18")
 
 _unpack = header.HEADER.unpack
@@ -65,9 +64,7 @@ class TarStream:
         # While a member needs more than its header: itself, its data's stored length, and its sparse map.
         self._held: Member
         self._stored = 0
-        self._pairs: list[tuple[int, int]] = []
-        self._map = bytearray()
-        self._lines = 0
+        self._pieces: OldMap | PaxMap
 
     @property
     def skippable(self) -> int:
@@ -142,9 +139,7 @@ class TarStream:
         self._name = name
         if not header.checksum_fits(block, claimed):
             raise Damaged("the header checksum is wrong" if at else _not_a_tar(block))
-        length = header.long_number(size)
-        if not 0 <= length < _END:
-            raise Damaged(f"size {length} is out of range")
+        length = header.checked_size(header.long_number(size))
         if flag in _PAYLOADS:
             return self._expect_payload(flag, length)
         if prefix[0] and magic[:6] == header.USTAR:
@@ -155,24 +150,9 @@ class TarStream:
         seconds = header.checked_time(header.long_number(mtime))
         kind = KINDS.get(flag, stat.S_IFREG)
         link = link.partition(b"\0")[0] if link[0] else b""
-        member: Member = _new(
-            Member,
-            (
-                at,
-                name,
-                kind,
-                ids[mode] & 0o7777,
-                ids[uid],
-                ids[gid],
-                length,
-                seconds,
-                0,
-                link,
-                0,
-                at + BLOCK,
-                None,
-            ),
-        )
+        mode, uid, gid = ids[mode] & 0o7777, ids[uid], ids[gid]
+        fields = (at, name, kind, mode, uid, gid, length, seconds, 0, link, 0, at + BLOCK, None)
+        member: Member = _new(Member, fields)
         if flag in _PLAIN and not self._local and not self._global:
             self._emit(member, length)
         else:
@@ -214,7 +194,7 @@ class TarStream:
             return
         self._pax = True
         target = self._global if flag == b"g" else self._local
-        _merge_records(target, body)
+        tarpax.merge(target, body)
         if flag == b"g":
             self._extended = 0
             if len(self._global) > GLOBAL_MAX:
@@ -228,16 +208,16 @@ class TarStream:
         records = {**self._global, **self._local}
         if records:
             self._local = {}
-            member = _with_records(member, records)
+            member = tarpax.apply(member, records)
             self._name = member.name
         if flag == b"V":  # a volume label: no file
             self._extended = 0
         elif flag == b"M":
             raise Damaged("it continues a file of another volume")
         elif flag == b"S":
-            self._old_sparse(member, block)
-        elif b"GNU.sparse.map" in records or b"GNU.sparse.major" in records:
-            self._pax_sparse(member, records)
+            self._sparse(member, OldMap(block))
+        elif member.kind == stat.S_IFREG and tarsparse.is_sparse(records):
+            self._sparse(member, PaxMap(records))
         elif member.kind == HARDLINK and member.size:
             self._sized_link(member, magic)
         elif flag == b"D":  # a directory whose data list its files
@@ -265,61 +245,29 @@ class TarStream:
             self._emit(self._held, self._held.size)
             self._skip -= BLOCK
 
-    def _old_sparse(self, member: Member, block: bytes) -> None:
-        self._pairs = header.sparse_fields(block, 386, 4)
+    def _sparse(self, member: Member, pieces: OldMap | PaxMap) -> None:
+        self._held = member._replace(size=header.checked_size(pieces.size))
         self._stored = member.size
-        self._held = member._replace(size=_checked_size(header.number(block[483:495])))
-        if block[482]:
-            self._state = self._old_sparse_more
+        self._pieces = pieces
+        if pieces.complete:
+            self._emit_sparse(member.data)
         else:
-            self._emit_sparse(member.data, self._stored)
+            self._state = self._sparse_block
 
-    def _old_sparse_more(self, block: bytes, at: int) -> None:
-        self._pairs += header.sparse_fields(block, 0, 21)
-        if len(self._pairs) > header.EXTENTS_MAX:
-            raise Damaged(f"its sparse map has more than {header.EXTENTS_MAX} pieces")
-        if not block[504]:
-            self._emit_sparse(at + BLOCK, self._stored)
-
-    def _pax_sparse(self, member: Member, records: dict[bytes, bytes]) -> None:
-        """PAX sparse formats 0.0, 0.1 (the map in the records) and 1.0 (the map before the data)."""
-        key = b"GNU.sparse.realsize" if b"GNU.sparse.realsize" in records else b"GNU.sparse.size"
-        size = _checked_size(header.pax_number(key, records.get(key, b"")))
-        name = _text(records.get(b"GNU.sparse.name") or member.name)
-        self._name = name
-        self._stored = member.size
-        self._held = member._replace(name=name, size=size)
-        if b"GNU.sparse.map" in records:
-            text = records[b"GNU.sparse.map"]
-            self._pairs = header.sparse_text(b"GNU.sparse.map", text.split(b",") if text else [])
-            return self._emit_sparse(member.data, self._stored)
-        if (records[b"GNU.sparse.major"], records.get(b"GNU.sparse.minor")) != (b"1", b"0"):
-            raise Damaged(f"its sparse format {records[b'GNU.sparse.major']!r} is not known")
-        self._map = bytearray()
-        self._lines = 0
-        self._state = self._sparse_map
-
-    def _sparse_map(self, block: bytes, at: int) -> None:
-        self._map += block
-        self._stored -= BLOCK
-        self._lines += block.count(b"\n")
-        if self._stored < 0 or len(self._map) > 48 * header.EXTENTS_MAX:
+    def _sparse_block(self, block: bytes, at: int) -> None:
+        """A block of the map of a sparse member."""
+        self._stored -= self._pieces.counted
+        if self._stored < 0:
             raise Damaged("its sparse map is longer than its data")
-        if not self._lines:
-            raise Damaged("its sparse map has no length")
-        count = header.pax_number(b"sparse map", bytes(self._map[:24]).partition(b"\n")[0])
-        if count > header.EXTENTS_MAX:
-            raise Damaged(f"its sparse map has {count} pieces")
-        if self._lines > 2 * count:
-            values = bytes(self._map).split(b"\n")[1 : 2 * count + 1]
-            self._pairs = header.sparse_text(b"sparse map", values)
-            self._emit_sparse(at + BLOCK, self._stored)
+        self._pieces.take(block)
+        if self._pieces.complete:
+            self._emit_sparse(at + BLOCK)
 
-    def _emit_sparse(self, data: int, stored: int) -> None:
+    def _emit_sparse(self, data: int) -> None:
         member = self._held
-        extents = header.sparse_extents(self._pairs, data, stored, member.size)
+        extents = tarsparse.extents(self._pieces.pairs, data, self._stored, member.size)
         more = (member.more or More())._replace(extents=extents)
-        self._emit(member._replace(data=data, more=more), stored)
+        self._emit(member._replace(data=data, more=more), self._stored)
 
     def _second_zero(self, block: bytes, at: int) -> None:
         if block != ZEROS:
@@ -338,55 +286,6 @@ class TarStream:
         hint = "give the uncompressed tar" if "compressed" in text else "fetch or make the archive again"
         where = f"member {name!r} at byte {self._at}" if name else f"at byte {self._at}"
         return LayerError(f"{self._title}: {where}: {text}", hint=hint)
-
-
-def _merge_records(target: dict[bytes, bytes], body: bytes) -> None:
-    """Later records win; the repeated pairs of sparse format 0.0 become one map, as in 0.1."""
-    pairs = []
-    for key, value in header.pax_records(body):
-        if key in _SPARSE_PAIR:
-            pairs.append(value)
-        elif key in _KEYWORDS or key.startswith(_PREFIXES):
-            target[key] = value
-    if pairs:
-        target[b"GNU.sparse.map"] = b",".join(pairs)
-
-
-def _with_records(member: Member, records: dict[bytes, bytes]) -> Member:
-    """The member as its extended headers change it. An empty value leaves what the header says."""
-    changed: dict[str, object] = {}
-    times: dict[bytes, tuple[int, int]] = {}
-    for key, value in records.items():
-        if not value:
-            continue
-        if key == b"path":
-            changed["name"] = _text(value)
-        elif key == b"linkpath":
-            changed["link"] = _text(value)
-        elif key == b"size":
-            changed["size"] = _checked_size(header.pax_number(key, value))
-        elif key in (b"uid", b"gid"):
-            changed[key.decode()] = header.pax_id(key, value)
-        elif key in (b"mtime", b"atime", b"ctime"):
-            times[key] = header.pax_time(key, value)
-    if b"mtime" in times:
-        changed["mtime"], changed["mtimensec"] = times[b"mtime"]
-    xattrs = header.pax_xattrs(records)
-    if xattrs or b"atime" in times or b"ctime" in times:
-        changed["more"] = More(times.get(b"atime"), times.get(b"ctime"), xattrs)
-    return member._replace(**changed)  # type: ignore[arg-type]
-
-
-def _text(value: bytes) -> bytes:
-    if b"\0" in value:
-        raise Damaged("a name in its extended header has a NUL byte")
-    return value
-
-
-def _checked_size(size: int) -> int:
-    if not 0 <= size < _END:
-        raise Damaged(f"size {size} is out of range")
-    return size
 
 
 def _not_a_tar(block: bytes) -> str:

@@ -146,11 +146,10 @@ class Tree:
         if more is not None:
             xattrs = self._xattrs(more.xattrs)
             extra = self._extra(member, more)
-            flags |= (index.SPARSE if more.extents is not None else 0) | (
-                index.TIMES if more.atime or more.ctime else 0
-            )
+            flags |= index.TIMES if more.atime or more.ctime else 0
+            flags |= index.SPARSE if more.extents is not None and kind == stat.S_IFREG else 0
         inodes = self._inodes
-        number = len(inodes) // 47
+        number = len(inodes) // TAIL.size
         inodes += TAIL.pack(flags, kind | mode, size, mtime, mtimensec, uid, gid, data, xattrs, extra)
         return number
 
