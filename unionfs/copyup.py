@@ -20,7 +20,7 @@ from unionfs.node import PRIVATE, Node
 from unionfs.upper import PATH_FLAGS, set_times
 
 if TYPE_CHECKING:
-    from unionfs.tree import UnionTree
+    from unionfs.writable import Writable
 
 FICLONE = 0x40049409
 """_IOW(0x94, 9, int): share the blocks of another file (include/uapi/linux/fs.h)."""
@@ -34,7 +34,7 @@ CHUNK = 8 << 20
 class CopyUp:
     """One copy-up. Do fill() then publish(), or abandon()."""
 
-    def __init__(self, tree: UnionTree, node: Node, *, data: bool, size: int | None) -> None:
+    def __init__(self, tree: Writable, node: Node, *, data: bool, size: int | None) -> None:
         assert tree.upper is not None
         self._tree = tree
         self._node = node

@@ -87,7 +87,7 @@ class Files:
     def read(self, ino: int, offset: int, size: int) -> bytes:
         return read_source(self.source(ino), offset, size)
 
-    def write(self, ino: int, offset: int, data: bytes, kill_suidgid: bool = False) -> int:
+    def write(self, ino: int, offset: int, data: bytes | memoryview, kill_suidgid: bool = False) -> int:
         node = self._writable(ino)
         written = os.pwrite(self.tree.top.file_fd(node), data, offset)
         if kill_suidgid:
@@ -121,23 +121,19 @@ class Files:
     def copy_range(self, ino_in: int, off_in: int, ino_out: int, off_out: int, length: int) -> int:
         """copy_file_range(2); may copy less than `length`, and 0 only at the end of the input."""
         node = self._writable(ino_out)
-        fd = self.tree.top.file_fd(node)
-        source = self.source(ino_in)
-        length = min(length, max(0, source.size - off_in))
-        if source.extents is None and length:
-            try:
-                return os.copy_file_range(source.fd, fd, length, source.start + off_in, off_out)
-            except OSError as e:
-                if e.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
-                    raise
-        data = read_source(source, off_in, min(length, COPY_CHUNK))
-        return os.pwrite(fd, data, off_out)
+        return copy_between(self.source(ino_in), off_in, self.tree.top.file_fd(node), off_out, length)
 
     def fsync(self, ino: int, datasync: bool) -> None:
+        fd = self.sync_fd(ino)
+        if fd is not None:
+            (os.fdatasync if datasync else os.fsync)(fd)
+
+    def sync_fd(self, ino: int) -> int | None:
+        """The descriptor of what fsync of a file has to write out; None if nothing."""
         node = self.tree.nodes[ino]
         if self.tree.policy.volatile or not (node.upper and node.is_reg):
-            return
-        (os.fdatasync if datasync else os.fsync)(self.tree.top.file_fd(node))
+            return None
+        return self.tree.top.file_fd(node)
 
     def fsyncdir(self, ino: int) -> None:
         node = self.tree.nodes[ino]
@@ -158,6 +154,19 @@ def read_source(source: Source, offset: int, size: int) -> bytes:
         if first < last:
             buffer[first - offset : last - offset] = os.pread(source.fd, last - first, at + first - start)
     return bytes(buffer)
+
+
+def copy_between(source: Source, off_in: int, fd: int, off_out: int, length: int) -> int:
+    """copy_file_range(2) from anywhere in a layer; may copy less than `length`, and 0 only at the end."""
+    length = min(length, max(0, source.size - off_in))
+    if source.extents is None and length:
+        try:
+            return os.copy_file_range(source.fd, fd, length, source.start + off_in, off_out)
+        except OSError as e:
+            if e.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+    data = read_source(source, off_in, min(length, COPY_CHUNK))
+    return os.pwrite(fd, data, off_out)
 
 
 def seek_extents(source: Source, offset: int, whence: int) -> int:

@@ -111,22 +111,19 @@ def walk(layer: Layer, start: Handle, names: tuple[bytes, ...]) -> tuple[Entry |
     return entry, stop
 
 
-def merge_names(sources: Sequence[Iterable[tuple[bytes, bool]]]) -> list[tuple[int, bytes]]:
-    """(position, name) of every visible name of `sources`: directories, top first, of (name, is a whiteout).
+def merge_names(sources: Sequence[Sequence[bytes]]) -> list[tuple[int, bytes]]:
+    """(position, name) of every name in `sources`: the directories that merge, the top layer's first.
 
     Positions count through the sources from the second on, then through the first: so those of a directory
     of one layer stay what they were when a top layer comes over it.
     """
-    visible: dict[bytes, bool] = {}
-    lists = [list(source) for source in sources]
-    for rows in lists:
-        for name, gone in rows:
-            visible.setdefault(name, not gone)
+    seen: set[bytes] = set()
     merged: list[tuple[int, bytes]] = []
-    position = 0
-    for rows in lists[1:] + lists[:1]:
-        for name, _ in rows:
-            if visible.pop(name, False):
+    start = 0
+    for names in [*sources[1:], *sources[:1]]:
+        for position, name in enumerate(names, start):
+            if name not in seen:
+                seen.add(name)
                 merged.append((position, name))
-            position += 1
+        start += len(names)
     return merged

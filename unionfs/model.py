@@ -6,7 +6,6 @@ Names are bytes, times are whole seconds plus nanoseconds, device numbers are th
 from __future__ import annotations
 
 import stat as _stat
-from enum import IntFlag
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -47,8 +46,11 @@ def is_dir(mode: int) -> bool:
     return _stat.S_IFMT(mode) == _stat.S_IFDIR
 
 
-class Mark(IntFlag):
-    """What a layer says of a name beyond its attributes (overlayfs.rst; OCI image-spec, layer.md)."""
+class Mark:
+    """What a layer says of a name beyond its attributes (overlayfs.rst; OCI image-spec, layer.md).
+
+    Bits of an int: an IntFlag's operators take longer than the system calls around them.
+    """
 
     NONE = 0
     WHITEOUT = 1  # the name is deleted here and below; attributes mean nothing

@@ -104,9 +104,11 @@ class NodeTable:
         self.let_go = let_go
         self.nodes: dict[int, Node] = {ROOT_ID: root}
         self.root = root
+        for number, layer in enumerate(layers):
+            layer.base = self.base(number)
         self.idle: dict[Node, None] = {}  # INVARIANT: the nodes in the table with lookups == 0 == children
         self.tars = [layer if isinstance(layer, TarLayer) else None for layer in layers]
-        self.counts: list[array[int] | None] = [None] * len(layers)  # lookups of numbered lower files
+        self.counts: dict[int, array[int]] = {}  # by id >> SHIFT: the lookups of numbered lower files
         self.numbered_dirs: dict[Spot, Node] = {}
 
     def base(self, layer: int) -> int:
@@ -156,11 +158,8 @@ class NodeTable:
         if not node.passing:
             return
         node.passing = False
-        found = self.numbered(node.ino)
-        assert found is not None
         assert node.parent is not None
-        number, tar = found
-        counts = self._counts(number, tar)
+        counts = self._counts(node.ino)
         handle = (node.ino & MASK) - INO_OFFSET
         node.lookups, counts[handle] = counts[handle], 0
         self.nodes[node.ino] = node
@@ -194,13 +193,20 @@ class NodeTable:
             node.lookups += 1
             if node.lookups == 1:
                 self.idle.pop(node, None)
-        elif (found := self.numbered(ino)) is not None:
-            self._counts(*found)[(ino & MASK) - INO_OFFSET] += 1
+            return
+        try:
+            self.counts[ino >> SHIFT][(ino & MASK) - INO_OFFSET] += 1
+        except KeyError:
+            self._counts(ino)[(ino & MASK) - INO_OFFSET] += 1
 
-    def _counts(self, number: int, tar: TarLayer) -> array[int]:
-        counts = self.counts[number]
+    def _counts(self, ino: int) -> array[int]:
+        """The lookup counts of the layer that an id belongs to."""
+        counts = self.counts.get(ino >> SHIFT)
         if counts is None:
-            counts = self.counts[number] = array("I", bytes(4 * len(tar)))
+            found = self.numbered(ino)
+            if found is None:
+                raise UnionError(errno.ESTALE, f"no node {ino:#x}")
+            counts = self.counts[ino >> SHIFT] = array("I", bytes(4 * len(found[1])))
         return counts
 
     def known(self, ino: int) -> bool:
@@ -208,17 +214,15 @@ class NodeTable:
         node = self.nodes.get(ino)
         if node is not None:
             return node.lookups > 0
-        found = self.numbered(ino)
-        return found is not None and self._counts(*found)[(ino & MASK) - INO_OFFSET] > 0
+        return self.numbered(ino) is not None and self._counts(ino)[(ino & MASK) - INO_OFFSET] > 0
 
     def forget(self, ino: int, n: int) -> None:
         node = self.nodes.get(ino)
         if node is not None:
             node.lookups = max(0, node.lookups - n)
             self.release(node)
-        elif (found := self.numbered(ino)) is not None:
-            counts = self._counts(*found)
-            handle = (ino & MASK) - INO_OFFSET
+        elif self.numbered(ino) is not None:
+            counts, handle = self._counts(ino), (ino & MASK) - INO_OFFSET
             counts[handle] = max(0, counts[handle] - n)
 
     def sweep(self) -> None:

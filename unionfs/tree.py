@@ -1,8 +1,4 @@
-"""UnionTree: the union as it changes. Every method is one change, whole or not at all.
-
-All changes go to the top layer. What a change needs there first (its directory, the inode itself) is copied up
-by the change, unless a driver did it before through `copy_up_job` to keep the slow part off its loop.
-"""
+"""UnionTree: the union as it changes. Every method is one change, whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,118 +9,20 @@ import time
 from collections.abc import Callable
 
 from unionfs import sysfd, whiteout
-from unionfs.copyup import CopyUp
 from unionfs.errors import UnionError
-from unionfs.layers.base import Source
-from unionfs.layers.directory import DirLayer
-from unionfs.merge import Removal, Spot, removal, search
-from unionfs.model import NAME_MAX, NOW, Attr, Caller, Change
+from unionfs.merge import Removal, removal
+from unionfs.model import NOW, Attr, Caller, Change
 from unionfs.node import Node
-from unionfs.upper import CAPABILITY, Upper, chmod
-from unionfs.view import ACLS, LINKS_MARK, View
+from unionfs.rename import Renaming
+from unionfs.upper import CAPABILITY, chmod
+from unionfs.view import ACLS
 
 Make = Callable[[int, bytes, int], int]
 """Creates an entry: (directory descriptor, name, permissions) -> an O_RDWR descriptor of it, or -1."""
 
 
-class UnionTree(View):
-    """A view that can change, if it has a top layer."""
-
-    @property
-    def top(self) -> Upper:
-        if self.upper is None:
-            raise UnionError(errno.EROFS)
-        return self.upper
-
-    # -- copy-up
-
-    def copy_up_job(self, ino: int, *, data: bool = True, size: int | None = None) -> CopyUp | None:
-        """What must be done before an inode may change; None if nothing.
-
-        `data`: its bytes are going to change too. `size`: only that many of them are still needed.
-        """
-        return self._job(self.nodes[ino], data=data, size=size)
-
-    def copy_up(self, node: Node, *, data: bool = True, size: int | None = None) -> None:
-        job = self._job(node, data=data, size=size)
-        if job is not None:
-            job.fill()
-            job.publish()
-
-    def _job(self, node: Node, *, data: bool, size: int | None) -> CopyUp | None:
-        top = self.top
-        if node.is_dir:
-            self.ensure_upper(node)
-            return None
-        if node.upper and (node.data is None or not data):
-            return None
-        if not data and node.is_reg:
-            attr = self.attr(node)
-            data = attr.nlink != 1 or attr.size < top.policy.metacopy_from or node.parent is None
-        self.nodes.adopt(node)
-        return CopyUp(self, node, data=data, size=size)
-
-    def ensure_upper(self, node: Node) -> None:
-        """Gives a directory, and those above it, a twin in the top layer."""
-        chain = [node]
-        while not chain[-1].upper:
-            above = chain[-1].parent
-            if above is None:
-                raise UnionError(errno.ENOENT, "the directory is gone")
-            chain.append(above)
-        for directory in reversed(chain[:-1]):
-            self._copy_up_dir(directory)
-
-    def _copy_up_dir(self, node: Node) -> None:
-        top, temp = self.top, self.top.temp()
-        assert node.parent is not None
-        os.mkdir(temp, 0o700, dir_fd=top.work)
-        try:
-            top.copy_metadata(temp, self.attr(node), self.lower_xattrs(node))
-            real = sysfd.lstat(top.work, temp).st_ino
-            with top.same_times(node.parent) as fd:
-                sysfd.rename(top.work, temp, fd, node.name)
-        except BaseException:
-            top.discard(temp)
-            raise
-        node.upper, node.real, node.lower = True, real, None
-
-    def origin(self, node: Node) -> bytes:
-        """What a copied-up inode keeps of where it came from: the layers' fingerprint and its number."""
-        return self._fingerprint + node.ino.to_bytes(8, "little")
-
-    def linked_names(self, node: Node) -> list[tuple[Node, bytes]]:
-        """Every name under which the twin of a lower inode has to appear."""
-        if node.parent is None or node.lower is None:
-            return []
-        number, handle = node.lower
-        if self.layers[number].entry(handle).attr.nlink == 1:
-            return node.names()[:1]
-        names = self.visible_names(node.lower)
-        return [at for at in node.names() if at not in names] + names
-
-    def open_source(self, node: Node) -> Source:
-        """The bytes of a regular file that are in a read-only layer; for the caller to close."""
-        if node.data is None:
-            raise UnionError(errno.EIO, "the file has no data in any layer")
-        number, handle = node.data
-        return self.layers[number].source(handle)
-
-    def refresh(self) -> list[tuple[int, bytes]]:
-        """Looks afresh at what was changed behind the mount, in directory layers or in the top layer.
-
-        Returns (parent, name) of every name the kernel may hold, and (inode, b"") of every inode it may hold.
-        """
-        for layer in self.layers:
-            if isinstance(layer, DirLayer):
-                layer.drop_descriptors()
-        self.nodes.sweep()
-        known: list[tuple[int, bytes]] = []
-        for node in self.nodes.nodes.values():
-            node.listing = node.default_acl = None
-            known += [(parent.ino, name) for parent, name in node.names()]
-            known.append((node.ino, b""))
-        return known
+class UnionTree(Renaming):
+    """The union with all its operations, for both drivers."""
 
     # -- creation
 
@@ -361,176 +259,6 @@ class UnionTree(View):
             raise
         if directory:
             top.discard(temp)
-
-    def _before_departure(self, node: Node, attr: Attr) -> None:
-        """Holds on to an inode that the kernel may still use after its last known name is gone."""
-        if node.upper:
-            if len(node.names()) <= 1 and self.nodes.known(node.ino):
-                self.top.keep(node)
-        elif attr.nlink > 1 and not node.is_dir:
-            self._mark_links_broken()
-
-    def _mark_links_broken(self) -> None:
-        if not self._links_broken:
-            sysfd.setxattr(self.top.root_fd, b"", self.top.names.prefix + LINKS_MARK, b"y")
-            self._links_broken = True
-
-    def _departed(self, directory: Node, name: bytes, node: Node, attr: Attr) -> None:
-        """Takes a name from a node, which lives on without one while the kernel knows it."""
-        if node.passing:
-            if not self.nodes.known(node.ino):
-                return
-            self.nodes.adopt(node)
-        if not node.upper:
-            if node.is_dir:
-                node.snapshot = attr._replace(nlink=0)
-            node.unlinked += 1
-        if node.is_dir:
-            node.dirs = ()
-            node.listing = None
-        self.nodes.drop_name(node, directory, name)
-        self.nodes.release(node)
-
-    # -- rename
-
-    def rename(self, parent: int, name: bytes, newparent: int, newname: bytes, flags: int = 0) -> None:
-        if flags & ~7 or (flags & sysfd.RENAME_EXCHANGE and flags != sysfd.RENAME_EXCHANGE):
-            raise UnionError(errno.EINVAL)
-        _ = self.top
-        old, new = self.nodes[parent], self.nodes[newparent]
-        if len(newname) > NAME_MAX:
-            raise UnionError(errno.ENAMETOOLONG)
-        node = self.resolve(old, name)[0]
-        target = self.find(new, newname)
-        if flags & sysfd.RENAME_NOREPLACE and target is not None:
-            raise UnionError(errno.EEXIST)
-        if target is not None and target.ino == node.ino:
-            return
-        self._refuse_loop(node, new)
-        if flags & sysfd.RENAME_EXCHANGE:
-            if target is None:
-                raise UnionError(errno.ENOENT)
-            self._refuse_loop(target, old)
-            self._exchange(old, name, node, new, newname, target)
-            return
-        if target is not None:
-            self._refuse_replacement(node, target)
-        self._move(old, name, node, new, newname, target, bool(flags & sysfd.RENAME_WHITEOUT))
-
-    @staticmethod
-    def _refuse_loop(node: Node, directory: Node) -> None:
-        at: Node | None = directory
-        while at is not None:
-            if at is node:
-                raise UnionError(errno.EINVAL, "a directory cannot move into itself")
-            at = at.parent
-
-    def _refuse_replacement(self, node: Node, target: Node) -> None:
-        if node.is_dir and not target.is_dir:
-            raise UnionError(errno.ENOTDIR)
-        if target.is_dir and not node.is_dir:
-            raise UnionError(errno.EISDIR)
-        if target.is_dir and not self.is_empty(target):
-            raise UnionError(errno.ENOTEMPTY)
-
-    def _exchange(self, old: Node, name: bytes, node: Node, new: Node, newname: bytes, target: Node) -> None:
-        self._make_movable(node, hides=self.in_lower(new, newname))
-        self._make_movable(target, hides=self.in_lower(old, name))
-        olddir, newdir = self.top.dir_fd(old), self.top.dir_fd(new)
-        sysfd.rename(olddir, name, newdir, newname, sysfd.RENAME_EXCHANGE)
-        for moved, frm, was, to, now in ((node, old, name, new, newname), (target, new, newname, old, name)):
-            self.nodes.add_name(moved, to, now)
-            self.nodes.drop_name(moved, frm, was)
-
-    def _move(
-        self, old: Node, name: bytes, node: Node, new: Node, newname: bytes, target: Node | None, leave: bool
-    ) -> None:
-        leave = leave or self.in_lower(old, name)
-        self.ensure_upper(new)
-        self._make_movable(node, hides=self.in_lower(new, newname))
-        attr = self.attr(target) if target is not None else None
-        if target is not None and attr is not None:
-            self._before_departure(target, attr)
-            if target.is_dir and target.upper:
-                self._empty_upper_dir(new, newname)
-        self._rename_on_disk(old, name, node, new, newname, leave)
-        if target is not None and attr is not None:
-            self._departed(new, newname, target, attr)
-        self.nodes.add_name(node, new, newname)
-        self.nodes.drop_name(node, old, name)
-        if old.listing is not None:
-            old.listing.discard(name)
-        if new.listing is not None:
-            new.listing.add(newname)
-
-    def _make_movable(self, node: Node, *, hides: bool) -> None:
-        """Prepares an entry for another name, without any change to the view.
-
-        A file needs its bytes, a merged directory a redirect to where the rest of it is, and any other
-        directory that will lie over something must be opaque.
-        """
-        if not node.is_dir:
-            self.copy_up(node)
-            return
-        self.ensure_upper(node)
-        if node.dirs:
-            self._set_redirect(node)
-        elif hides:
-            sysfd.setxattr(self.top.dir_fd(node), b"", self.top.names.opaque, whiteout.OPAQUE)
-
-    def _set_redirect(self, node: Node) -> None:
-        """Notes in a merged directory where its lower part is, as a path from the layers' root."""
-        fd, key = self.top.dir_fd(node), self.top.names.redirect
-        if (sysfd.getxattr(fd, b"", key) or b"").startswith(b"/"):
-            return
-        number, handle = node.dirs[0]
-        path = self.layers[number].path(handle)
-        found = search(self.layers, self._roots(), path)
-        if found is None or self._paths(found.dirs) != self._paths(node.dirs):
-            raise UnionError(errno.EXDEV, "no single path leads to all layers of the directory")
-        sysfd.setxattr(fd, b"", key, b"/" + b"/".join(path))
-
-    def _paths(self, spots: tuple[Spot, ...]) -> list[tuple[int, tuple[bytes, ...]]]:
-        return [(number, self.layers[number].path(handle)) for number, handle in spots]
-
-    def _empty_upper_dir(self, parent: Node, name: bytes) -> None:
-        """Puts a truly empty opaque directory in the place of one that only looks empty."""
-        top, temp, fd = self.top, self.top.temp(), self.top.dir_fd(parent)
-        st = sysfd.lstat(fd, name)
-        os.mkdir(temp, 0o700, dir_fd=top.work)
-        try:
-            top.own(top.work, temp, st.st_uid, st.st_gid, st.st_mode)
-            sysfd.setxattr(top.work, temp, top.names.opaque, whiteout.OPAQUE)
-            sysfd.rename(top.work, temp, fd, name, sysfd.RENAME_EXCHANGE)
-        finally:
-            top.discard(temp)
-
-    def _rename_on_disk(
-        self, old: Node, name: bytes, node: Node, new: Node, newname: bytes, leave: bool
-    ) -> None:
-        top = self.top
-        olddir, newdir = top.dir_fd(old), top.dir_fd(new)
-        at = sysfd.lstat_or_none(newdir, newname) if node.is_dir else None
-        if at is not None and not stat.S_ISDIR(at.st_mode):  # a whiteout, which no directory can replace
-            sysfd.rename(olddir, name, newdir, newname, sysfd.RENAME_EXCHANGE)
-            if leave:
-                top.allow_whiteouts(old)
-            else:
-                os.unlink(name, dir_fd=olddir)
-        elif not leave:
-            sysfd.rename(olddir, name, newdir, newname)
-        elif top.mknod_whiteouts:
-            sysfd.rename(olddir, name, newdir, newname, sysfd.RENAME_WHITEOUT)
-        else:
-            self._rename_leaving_xattr_whiteout(old, name, newdir, newname)
-
-    def _rename_leaving_xattr_whiteout(self, old: Node, name: bytes, newdir: int, newname: bytes) -> None:
-        """Two steps where the file system cannot do it in one: a crash between them leaves both names."""
-        top, temp = self.top, self.top.temp()
-        top.allow_whiteouts(old)
-        top.make_whiteout(top.work, temp)
-        sysfd.rename(top.dir_fd(old), name, newdir, newname)
-        sysfd.rename(top.work, temp, top.dir_fd(old), name)
 
     # -- attributes
 

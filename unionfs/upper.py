@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from unionfs import override, sysfd, whiteout
 from unionfs.errors import SetupError, UnionError
 from unionfs.layers.directory import read_marks
-from unionfs.model import Attr, Mark, Policy
+from unionfs.model import Attr, Policy
 from unionfs.node import Node
 
 MAX_DIRS = 8192
@@ -163,7 +163,7 @@ class Upper:
             return False
         return sysfd.getxattr(fd, name, self.names.whiteout) is not None
 
-    def marks(self, fd: int, name: bytes, *, is_dir: bool) -> tuple[Mark, bytes]:
+    def marks(self, fd: int, name: bytes, *, is_dir: bool) -> tuple[int, bytes]:
         return read_marks(self.names, fd, name, is_dir=is_dir)
 
     def xattrs(self, node: Node) -> dict[bytes, bytes]:

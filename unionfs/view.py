@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 from unionfs import sysfd, whiteout
 from unionfs.errors import UnionError
-from unionfs.layers.base import Layer
+from unionfs.layers.base import Entry, Layer
 from unionfs.layers.directory import DirLayer
 from unionfs.layers.tarball import TarLayer
 from unionfs.listing import FIRST, Listing
@@ -176,15 +176,12 @@ class View:
     def _upper_ino(self, fd: int, name: bytes, st: os.stat_result, found: Found | None) -> int:
         assert self.upper is not None
         if stat.S_ISDIR(st.st_mode):
-            return self._lower_ino(found) if found is not None else self._disk_ino(st)
+            return found.top.attr.ino if found is not None else self._disk_ino(st)
         if self.layers and (stat.S_ISREG(st.st_mode) or not self.policy.userxattr):
             kept = sysfd.getxattr(fd, name, self.upper.names.origin_ino)
             if kept is not None and len(kept) == 16 and kept[:8] == self._fingerprint:
                 return int.from_bytes(kept[8:], "little")
         return self._disk_ino(st)
-
-    def _lower_ino(self, found: Found) -> int:
-        return self.nodes.base(found.layer) | found.top.attr.ino
 
     def _disk_ino(self, st: os.stat_result) -> int:
         """The id of an inode by its number in the top layer."""
@@ -199,7 +196,7 @@ class View:
         return self._odd_inos[key]
 
     def _lower_child(self, parent: Node, name: bytes, found: Found) -> tuple[Node, Attr]:
-        ino = self._lower_ino(found)
+        ino = found.top.attr.ino
         attr = found.top.attr
         directory = is_dir(attr.mode)
         node = self.nodes.nodes.get(ino)
@@ -225,7 +222,7 @@ class View:
                     node.unlinked = self._hidden_links(node, attr)
         elif not directory:
             self.nodes.add_name(node, parent, name)
-        return node, self._merged(node, self._as(attr, ino, attr.nlink - node.unlinked))
+        return node, self._lower_attr(node, attr)
 
     # -- attributes
 
@@ -243,11 +240,12 @@ class View:
             return self._merged(node, self.upper.attr(fd, name, st, node.ino))
         number, handle = node.lower if node.lower is not None else node.dirs[0]
         attr = self.layers[number].entry(handle).attr
-        return self._merged(node, self._as(attr, node.ino, max(0, attr.nlink - node.unlinked)))
+        return self._lower_attr(node, attr)
 
-    @staticmethod
-    def _as(attr: Attr, ino: int, nlink: int) -> Attr:
-        return Attr._make((ino, *attr[1:10], nlink, *attr[11:]))
+    def _lower_attr(self, node: Node, attr: Attr) -> Attr:
+        if node.unlinked or node.ino != attr.ino:
+            attr = attr._replace(ino=node.ino, nlink=max(0, attr.nlink - node.unlinked))
+        return self._merged(node, attr) if node.dirs else attr
 
     @staticmethod
     def _merged(node: Node, attr: Attr) -> Attr:
@@ -312,9 +310,9 @@ class View:
                 return None
             parent = below
         name = path[-1]
-        if parent.upper and self.upper is not None:
-            if sysfd.lstat_or_none(self.upper.dir_fd(parent), name) is not None:
-                return None
+        upper = self.upper if parent.upper else None
+        if upper is not None and sysfd.lstat_or_none(upper.dir_fd(parent), name) is not None:
+            return None
         found = search(self.layers, parent.dirs, (name,))
         if found is None or found.layer != number or found.top.attr.ino != ino:
             return None
@@ -340,10 +338,12 @@ class View:
             yield 2, b"..", self.shown(self.attr(node.parent or node))
         if node.parent is None and node is not self.nodes.root:
             return
-        if not node.upper and len(node.dirs) == 1 and self.nodes.tars[node.dirs[0][0]] is not None:
-            rows = self._rows_of_one(node, cookie)
-        else:
-            rows = self._rows(node, cookie)
+        rows = self._rows(node, cookie)
+        if not node.upper and len(node.dirs) == 1:
+            if self.nodes.tars[node.dirs[0][0]] is not None:
+                rows = self._rows_of_one(node, cookie)
+            elif node.dirs[0][0] == len(self.layers) - 1:
+                rows = self._rows_of_bottom(node, cookie)
         if self.policy.ids is None:
             yield from rows
         else:
@@ -362,49 +362,48 @@ class View:
     def _rows_of_one(self, node: Node, cookie: int) -> Iterator[tuple[int, bytes, Attr]]:
         """The rows of a directory of one numbered layer, straight from its index."""
         number, handle = node.dirs[0]
-        base = self.nodes.base(number)
-        make = Attr._make
+        nodes = self.nodes.nodes
         at = max(cookie, FIRST - 1)
         for entry in self.layers[number].scan(handle, at - FIRST + 1):
             at += 1
             attr = entry.attr
             if entry.mark & Mark.WHITEOUT:
                 continue
-            if is_dir(attr.mode):
-                found = Found(number, entry, ((number, entry.handle),), None)
-                yield at, entry.name, self._lower_child(node, entry.name, found)[1]
-            elif attr.nlink > 1 or base + attr.ino in self.nodes.nodes:
-                found = Found(number, entry, (), (number, entry.handle))
-                yield at, entry.name, self._lower_child(node, entry.name, found)[1]
+            if attr.nlink == 1 and attr.mode & 0o170000 != 0o040000 and attr.ino not in nodes:
+                yield at, entry.name, attr
             else:
-                yield at, entry.name, make((base | attr.ino, *attr[1:]))
+                yield at, entry.name, self._lower_child(node, entry.name, _alone(number, entry))[1]
+
+    def _rows_of_bottom(self, node: Node, cookie: int) -> Iterator[tuple[int, bytes, Attr]]:
+        """The rows of a directory of the bottom layer alone: nothing merges, no mark leads further."""
+        number, handle = node.dirs[0]
+        layer = self.layers[number]
+        for at, name in self.listing(node).after(cookie):
+            entry = layer.lookup(handle, name)
+            if entry is not None and not entry.mark & Mark.WHITEOUT:
+                yield at, name, self._lower_child(node, name, _alone(number, entry))[1]
 
     def listing(self, node: Node) -> Listing:
-        """The merged names of a directory, made when first asked for and kept up to date by every change."""
+        """The names of a directory, made when first asked for and kept up to date by every change.
+
+        Names that a whiteout hides may be among them: whoever reads a row resolves it anyway.
+        """
         if node.listing is None:
-            sources = [self._upper_names(node)] + [self._layer_names(*spot) for spot in node.dirs]
+            sources = [self._upper_names(node)] + [self.layers[n].names(handle) for n, handle in node.dirs]
             node.listing = Listing(merge_names(sources))
         return node.listing
 
-    def _upper_names(self, node: Node) -> list[tuple[bytes, bool]]:
+    def _upper_names(self, node: Node) -> list[bytes]:
         if not node.upper or self.upper is None:
             return []
-        at = self.upper.dir_fd(node)
-        fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at)
+        fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.upper.dir_fd(node))
         try:
-            names = [os.fsencode(name) for name in os.listdir(fd)]
+            return [os.fsencode(name) for name in os.listdir(fd)]
         finally:
             os.close(fd)
-        if not self.layers:
-            return [(name, False) for name in names]
-        return [(name, self.upper.is_whiteout(at, name, sysfd.lstat(at, name))) for name in names]
-
-    def _layer_names(self, number: int, handle: object) -> list[tuple[bytes, bool]]:
-        scan = self.layers[number].scan(handle)
-        return [(entry.name, bool(entry.mark & Mark.WHITEOUT)) for entry in scan]
 
     def is_empty(self, node: Node) -> bool:
-        return not len(self.listing(node))
+        return all(self.find(node, name) is None for _, name in self.listing(node).after(0))
 
     def siblings(self, ino: int, n: int) -> list[int]:
         """Up to `n` regular files that follow a file in its directory's listing and that the kernel knows."""
@@ -425,14 +424,14 @@ class View:
         tar = self.nodes.tars[number]
         assert tar is not None
         assert isinstance(handle, int)
-        base, parent = self.nodes.base(number), tar.parent(handle)
+        parent = tar.parent(handle)
         found = []
         for follower in range(handle + 1, min(handle + 1 + n, len(tar))):
             if tar.parent(follower) != parent:
                 break
             attr = tar.entry(follower).attr
-            if stat.S_ISREG(attr.mode) and self.nodes.known(base | attr.ino):
-                found.append(base | attr.ino)
+            if stat.S_ISREG(attr.mode) and self.nodes.known(attr.ino):
+                found.append(attr.ino)
         return found
 
     # -- extended attributes
@@ -475,3 +474,9 @@ class View:
         """All attributes of a node that is not in the top layer."""
         spot = node.lower if node.lower is not None else (node.dirs[0] if node.dirs else None)
         return self.layers[spot[0]].xattrs(spot[1]) if spot is not None else {}
+
+
+def _alone(number: int, entry: Entry) -> Found:
+    """What a single layer has under a name."""
+    spot = (number, entry.handle)
+    return Found(number, entry, (spot,), None) if is_dir(entry.attr.mode) else Found(number, entry, (), spot)

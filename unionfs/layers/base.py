@@ -26,7 +26,7 @@ class Entry(NamedTuple):
     name: bytes
     attr: Attr
     handle: Handle
-    mark: Mark = Mark.NONE
+    mark: int = Mark.NONE
     redirect: bytes = (
         b""  # with Mark.REDIRECT: a name beside this one, or an absolute path in the layers below
     )
@@ -49,6 +49,9 @@ class Source(NamedTuple):
 class Layer(Protocol):
     """A read-only layer. Every method raises OSError or LayerError; none changes the layer."""
 
+    base: int
+    """Added to every inode number that the layer tells or is told; 0 until the union sets it."""
+
     @property
     def identity(self) -> bytes:
         """At most 32 bytes that are the same for the same layer at every mount."""
@@ -65,6 +68,9 @@ class Layer(Protocol):
 
     def scan(self, parent: Handle, after: int = 0) -> Iterator[Entry]:
         """Every entry of a directory, whiteouts included, in an order that never changes; skips `after`."""
+
+    def names(self, parent: Handle) -> list[bytes]:
+        """The names of a directory in the order of `scan`, whiteouts included."""
 
     def marks(self, entry: Entry) -> Entry:
         """`entry` with OPAQUE, METACOPY and REDIRECT filled in, where `lookup` and `scan` put them off."""

@@ -55,6 +55,7 @@ class DirLayer:
         self._names = whiteout.USER if userxattr else whiteout.TRUSTED
         self._override = override_key
         self._open: dict[Path, None] = {}  # INVARIANT: exactly the paths, but for the root, with fd >= 0
+        self.base = 0
         self._odd: dict[tuple[int, int], int] = {}
         self._links: dict[int, list[tuple[bytes, ...]]] | None = None
         st = os.fstat(self._root_fd)
@@ -105,8 +106,8 @@ class DirLayer:
             if entry is not None:
                 yield entry
 
-    def names(self, parent: Path) -> list[bytes]:
-        """What the directory lists, in its own order."""
+    def names(self, parent: Handle) -> list[bytes]:
+        assert isinstance(parent, Path)
         fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._fd(parent))
         try:
             return [os.fsencode(name) for name in os.listdir(fd)]
@@ -214,11 +215,11 @@ class DirLayer:
         ino = st.st_ino
         if st.st_dev != self._dev or not 0 < ino < ODD_INO:
             ino = self._odd.setdefault((st.st_dev, ino), ODD_INO + len(self._odd))
-        attr = sysfd.attr_of(st, ino)
+        attr = sysfd.attr_of(st, self.base + ino)
         return override.applied(attr, self._override, fd, name) if self._override else attr
 
 
-def read_marks(names: whiteout.Names, fd: int, name: bytes, *, is_dir: bool) -> tuple[Mark, bytes]:
+def read_marks(names: whiteout.Names, fd: int, name: bytes, *, is_dir: bool) -> tuple[int, bytes]:
     """(OPAQUE, METACOPY and REDIRECT of an entry, the redirect). A redirect no kernel would write is passed over."""
     mark = Mark.NONE
     if is_dir:

@@ -1,0 +1,157 @@
+"""Rename: of anything to anywhere, with redirects for directories whose contents are in other layers."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from unionfs import sysfd, whiteout
+from unionfs.errors import UnionError
+from unionfs.merge import Spot, search
+from unionfs.model import NAME_MAX
+from unionfs.node import Node
+from unionfs.writable import Writable
+
+
+class Renaming(Writable):
+    """Adds renameat2(2). What the view shows changes by one system call; all before it leaves the view as it is."""
+
+    def rename(self, parent: int, name: bytes, newparent: int, newname: bytes, flags: int = 0) -> None:
+        if flags & ~7 or (flags & sysfd.RENAME_EXCHANGE and flags != sysfd.RENAME_EXCHANGE):
+            raise UnionError(errno.EINVAL)
+        _ = self.top
+        old, new = self.nodes[parent], self.nodes[newparent]
+        if len(newname) > NAME_MAX:
+            raise UnionError(errno.ENAMETOOLONG)
+        node = self.resolve(old, name)[0]
+        target = self.find(new, newname)
+        if flags & sysfd.RENAME_NOREPLACE and target is not None:
+            raise UnionError(errno.EEXIST)
+        if target is not None and target.ino == node.ino:
+            return
+        self._refuse_loop(node, new)
+        if flags & sysfd.RENAME_EXCHANGE:
+            if target is None:
+                raise UnionError(errno.ENOENT)
+            self._refuse_loop(target, old)
+            self._exchange(old, name, node, new, newname, target)
+            return
+        if target is not None:
+            self._refuse_replacement(node, target)
+        self._move(old, name, node, new, newname, target, bool(flags & sysfd.RENAME_WHITEOUT))
+
+    @staticmethod
+    def _refuse_loop(node: Node, directory: Node) -> None:
+        at: Node | None = directory
+        while at is not None:
+            if at is node:
+                raise UnionError(errno.EINVAL, "a directory cannot move into itself")
+            at = at.parent
+
+    def _refuse_replacement(self, node: Node, target: Node) -> None:
+        if node.is_dir and not target.is_dir:
+            raise UnionError(errno.ENOTDIR)
+        if target.is_dir and not node.is_dir:
+            raise UnionError(errno.EISDIR)
+        if target.is_dir and not self.is_empty(target):
+            raise UnionError(errno.ENOTEMPTY)
+
+    def _exchange(self, old: Node, name: bytes, node: Node, new: Node, newname: bytes, target: Node) -> None:
+        self._make_movable(node, hides=self.in_lower(new, newname))
+        self._make_movable(target, hides=self.in_lower(old, name))
+        olddir, newdir = self.top.dir_fd(old), self.top.dir_fd(new)
+        sysfd.rename(olddir, name, newdir, newname, sysfd.RENAME_EXCHANGE)
+        for moved, frm, was, to, now in ((node, old, name, new, newname), (target, new, newname, old, name)):
+            self.nodes.add_name(moved, to, now)
+            self.nodes.drop_name(moved, frm, was)
+
+    def _move(
+        self, old: Node, name: bytes, node: Node, new: Node, newname: bytes, target: Node | None, leave: bool
+    ) -> None:
+        leave = leave or self.in_lower(old, name)
+        self.ensure_upper(new)
+        self._make_movable(node, hides=self.in_lower(new, newname))
+        attr = self.attr(target) if target is not None else None
+        if target is not None and attr is not None:
+            self._before_departure(target, attr)
+            if target.is_dir and target.upper:
+                self._empty_upper_dir(new, newname)
+        self._rename_on_disk(old, name, node, new, newname, leave)
+        if target is not None and attr is not None:
+            self._departed(new, newname, target, attr)
+        self.nodes.add_name(node, new, newname)
+        self.nodes.drop_name(node, old, name)
+        if old.listing is not None:
+            old.listing.discard(name)
+        if new.listing is not None:
+            new.listing.add(newname)
+
+    def _make_movable(self, node: Node, *, hides: bool) -> None:
+        """Prepares an entry for another name, without any change to the view.
+
+        A file needs its bytes, a merged directory a redirect to where the rest of it is, and any other
+        directory that will lie over something must be opaque.
+        """
+        if not node.is_dir:
+            self.copy_up(node)
+            return
+        self.ensure_upper(node)
+        if node.dirs:
+            self._set_redirect(node)
+        elif hides:
+            sysfd.setxattr(self.top.dir_fd(node), b"", self.top.names.opaque, whiteout.OPAQUE)
+
+    def _set_redirect(self, node: Node) -> None:
+        """Notes in a merged directory where its lower part is, as a path from the layers' root."""
+        fd, key = self.top.dir_fd(node), self.top.names.redirect
+        if (sysfd.getxattr(fd, b"", key) or b"").startswith(b"/"):
+            return
+        number, handle = node.dirs[0]
+        path = self.layers[number].path(handle)
+        found = search(self.layers, self._roots(), path)
+        if found is None or self._paths(found.dirs) != self._paths(node.dirs):
+            raise UnionError(errno.EXDEV, "no single path leads to all layers of the directory")
+        sysfd.setxattr(fd, b"", key, b"/" + b"/".join(path))
+
+    def _paths(self, spots: tuple[Spot, ...]) -> list[tuple[int, tuple[bytes, ...]]]:
+        return [(number, self.layers[number].path(handle)) for number, handle in spots]
+
+    def _empty_upper_dir(self, parent: Node, name: bytes) -> None:
+        """Puts a truly empty opaque directory in the place of one that only looks empty."""
+        top, temp, fd = self.top, self.top.temp(), self.top.dir_fd(parent)
+        st = sysfd.lstat(fd, name)
+        os.mkdir(temp, 0o700, dir_fd=top.work)
+        try:
+            top.own(top.work, temp, st.st_uid, st.st_gid, st.st_mode)
+            sysfd.setxattr(top.work, temp, top.names.opaque, whiteout.OPAQUE)
+            sysfd.rename(top.work, temp, fd, name, sysfd.RENAME_EXCHANGE)
+        finally:
+            top.discard(temp)
+
+    def _rename_on_disk(
+        self, old: Node, name: bytes, node: Node, new: Node, newname: bytes, leave: bool
+    ) -> None:
+        top = self.top
+        olddir, newdir = top.dir_fd(old), top.dir_fd(new)
+        at = sysfd.lstat_or_none(newdir, newname) if node.is_dir else None
+        if at is not None and not stat.S_ISDIR(at.st_mode):  # a whiteout, which no directory can replace
+            sysfd.rename(olddir, name, newdir, newname, sysfd.RENAME_EXCHANGE)
+            if leave:
+                top.allow_whiteouts(old)
+            else:
+                os.unlink(name, dir_fd=olddir)
+        elif not leave:
+            sysfd.rename(olddir, name, newdir, newname)
+        elif top.mknod_whiteouts:
+            sysfd.rename(olddir, name, newdir, newname, sysfd.RENAME_WHITEOUT)
+        else:
+            self._rename_leaving_xattr_whiteout(old, name, newdir, newname)
+
+    def _rename_leaving_xattr_whiteout(self, old: Node, name: bytes, newdir: int, newname: bytes) -> None:
+        """Two steps where the file system cannot do it in one: a crash between them leaves both names."""
+        top, temp = self.top, self.top.temp()
+        top.allow_whiteouts(old)
+        top.make_whiteout(top.work, temp)
+        sysfd.rename(top.dir_fd(old), name, newdir, newname)
+        sysfd.rename(top.work, temp, top.dir_fd(old), name)

@@ -1,0 +1,151 @@
+"""Writable: what every change of the union stands on. Copying up, and taking names away.
+
+All changes go to the top layer. What a change needs there first (its directory, the inode itself) is copied up
+by the change, unless a driver did it before through `copy_up_job` to keep the slow part off its loop.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from unionfs import sysfd
+from unionfs.copyup import CopyUp
+from unionfs.errors import UnionError
+from unionfs.layers.base import Source
+from unionfs.layers.directory import DirLayer
+from unionfs.model import Attr
+from unionfs.node import Node
+from unionfs.upper import Upper
+from unionfs.view import LINKS_MARK, View
+
+
+class Writable(View):
+    """A view with a top layer, or one that says EROFS."""
+
+    @property
+    def top(self) -> Upper:
+        if self.upper is None:
+            raise UnionError(errno.EROFS)
+        return self.upper
+
+    # -- copy-up
+
+    def copy_up_job(self, ino: int, *, data: bool = True, size: int | None = None) -> CopyUp | None:
+        """What must be done before an inode may change; None if nothing.
+
+        `data`: its bytes are going to change too. `size`: only that many of them are still needed.
+        """
+        return self._job(self.nodes[ino], data=data, size=size)
+
+    def copy_up(self, node: Node, *, data: bool = True, size: int | None = None) -> None:
+        job = self._job(node, data=data, size=size)
+        if job is not None:
+            job.fill()
+            job.publish()
+
+    def _job(self, node: Node, *, data: bool, size: int | None) -> CopyUp | None:
+        top = self.top
+        if node.is_dir:
+            self.ensure_upper(node)
+            return None
+        if node.upper and (node.data is None or not data):
+            return None
+        if not data and node.is_reg:
+            attr = self.attr(node)
+            data = attr.nlink != 1 or attr.size < top.policy.metacopy_from or node.parent is None
+        self.nodes.adopt(node)
+        return CopyUp(self, node, data=data, size=size)
+
+    def ensure_upper(self, node: Node) -> None:
+        """Gives a directory, and those above it, a twin in the top layer."""
+        chain = [node]
+        while not chain[-1].upper:
+            above = chain[-1].parent
+            if above is None:
+                raise UnionError(errno.ENOENT, "the directory is gone")
+            chain.append(above)
+        for directory in reversed(chain[:-1]):
+            self._copy_up_dir(directory)
+
+    def _copy_up_dir(self, node: Node) -> None:
+        top, temp = self.top, self.top.temp()
+        assert node.parent is not None
+        os.mkdir(temp, 0o700, dir_fd=top.work)
+        try:
+            top.copy_metadata(temp, self.attr(node), self.lower_xattrs(node))
+            real = sysfd.lstat(top.work, temp).st_ino
+            with top.same_times(node.parent) as fd:
+                sysfd.rename(top.work, temp, fd, node.name)
+        except BaseException:
+            top.discard(temp)
+            raise
+        node.upper, node.real, node.lower = True, real, None
+
+    def origin(self, node: Node) -> bytes:
+        """What a copied-up inode keeps of where it came from: the layers' fingerprint and its number."""
+        return self._fingerprint + node.ino.to_bytes(8, "little")
+
+    def linked_names(self, node: Node) -> list[tuple[Node, bytes]]:
+        """Every name under which the twin of a lower inode has to appear."""
+        if node.parent is None or node.lower is None:
+            return []
+        number, handle = node.lower
+        if self.layers[number].entry(handle).attr.nlink == 1:
+            return node.names()[:1]
+        names = self.visible_names(node.lower)
+        return [at for at in node.names() if at not in names] + names
+
+    def open_source(self, node: Node) -> Source:
+        """The bytes of a regular file that are in a read-only layer; for the caller to close."""
+        if node.data is None:
+            raise UnionError(errno.EIO, "the file has no data in any layer")
+        number, handle = node.data
+        return self.layers[number].source(handle)
+
+    def refresh(self) -> list[tuple[int, bytes]]:
+        """Looks afresh at what was changed behind the mount, in directory layers or in the top layer.
+
+        Returns (parent, name) of every name the kernel may hold, and (inode, b"") of every inode it may hold.
+        """
+        for layer in self.layers:
+            if isinstance(layer, DirLayer):
+                layer.drop_descriptors()
+        self.nodes.sweep()
+        known: list[tuple[int, bytes]] = []
+        for node in self.nodes.nodes.values():
+            node.listing = node.default_acl = None
+            known += [(parent.ino, name) for parent, name in node.names()]
+            known.append((node.ino, b""))
+        return known
+
+    # -- names that go
+
+    def _before_departure(self, node: Node, attr: Attr) -> None:
+        """Holds on to an inode that the kernel may still use after its last known name is gone."""
+        if node.upper:
+            if len(node.names()) <= 1 and self.nodes.known(node.ino):
+                self.top.keep(node)
+        elif attr.nlink > 1 and not node.is_dir:
+            self._mark_links_broken()
+
+    def _mark_links_broken(self) -> None:
+        if not self._links_broken:
+            sysfd.setxattr(self.top.root_fd, b"", self.top.names.prefix + LINKS_MARK, b"y")
+            self._links_broken = True
+
+    def _departed(self, directory: Node, name: bytes, node: Node, attr: Attr) -> None:
+        """Takes a name from a node, which lives on without one while the kernel knows it."""
+        if node.passing:
+            if not self.nodes.known(node.ino):
+                return
+            self.nodes.adopt(node)
+        if not node.upper:
+            if node.is_dir:
+                node.snapshot = attr._replace(nlink=0)
+            node.unlinked += 1
+        if node.is_dir:
+            node.dirs = ()
+            node.listing = None
+        self.nodes.drop_name(node, directory, name)
+        self.nodes.release(node)
