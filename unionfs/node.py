@@ -110,6 +110,7 @@ class NodeTable:
         self.tars = [layer if isinstance(layer, TarLayer) else None for layer in layers]
         self.counts: dict[int, array[int]] = {}  # by id >> SHIFT: the lookups of numbered lower files
         self.numbered_dirs: dict[Spot, Node] = {}
+        self._number(root)
 
     def base(self, layer: int) -> int:
         """What is added to the inode numbers of a layer."""
@@ -149,6 +150,10 @@ class NodeTable:
         self.nodes[node.ino] = node
         self.idle[node] = None
         self.add_name(node, parent, name)
+        self._number(node)
+
+    def _number(self, node: Node) -> None:
+        """Makes the numbered entries of the directories that merge here find their parent."""
         for number, handle in node.dirs:
             if self.tars[number] is not None:
                 self.numbered_dirs.setdefault((number, handle), node)
