@@ -38,6 +38,8 @@ ROW = Struct("<IIIIB" + "BHQqIIIQII")
 ROW_SIZE = 64
 FLAGS_AT = HEAD.size
 DATA_AT = HEAD.size + 31
+_NAME = Struct("<I12xB")  # offset and length of the name
+_CHILDREN = Struct("<18xH28xQ")  # mode and data
 """`data` is: of a file, where its bytes are in the tar; of a directory, its first entry and (from bit 32 on)
 their count; of a symbolic link, where its target is in the blob; of a device, its number.
 
@@ -197,24 +199,40 @@ class Index:
         return name
 
     def children(self, number: int) -> tuple[int, int]:
-        """The first entry of a directory and their count."""
-        row = self.row(number)
-        if row[6] & 0o170000 != 0o040000:
+        """The first entry of a directory and their count. Raises IndexError as `row`."""
+        if not 0 <= number < self.count:
+            raise IndexError(f"{self.path} has no entry {number}")
+        mode, data = _CHILDREN.unpack_from(self.map, HEADER.size + ROW_SIZE * number)
+        if mode & 0o170000 != 0o040000:
             return 0, 0
-        first, count = row[12] & 0xFFFFFFFF, row[12] >> 32
+        first, count = data & 0xFFFFFFFF, data >> 32
         if count and not number < first <= first + count <= self.count:
             raise self.damaged(f"the entries of directory {number} are out of bounds")
         return first, count
 
+    def narrow(self, first: int, count: int, name: bytes, enough: int) -> tuple[int, int]:
+        """Of `count` sorted entries from `first` on, at most `enough` among which `name` is, if it is there."""
+        rows, names, view = HEADER.size + ROW_SIZE * first, self.names_at, self.map
+        low, high = 0, count
+        while high - low > enough:
+            middle = (low + high) // 2
+            at, size = _NAME.unpack_from(view, rows + ROW_SIZE * middle)
+            if view[names + at : names + at + size] <= name:
+                low = middle
+            else:
+                high = middle
+        return first + low, high - low
+
     def joined_names(self, first: int, count: int) -> bytes:
         """The names of `count` >= 1 entries of a directory from `first` on, a NUL before and after each."""
         start = HEADER.size + ROW_SIZE * first
-        low = HEAD.unpack_from(self.map, start)[0]
-        last = HEAD.unpack_from(self.map, start + ROW_SIZE * (count - 1))
-        end = self.names_at + last[0] + last[4]
-        if low < 1 or low > last[0] or end >= self.blob_at:
+        low, _ = _NAME.unpack_from(self.map, start)
+        last, size = _NAME.unpack_from(self.map, start + ROW_SIZE * (count - 1))
+        end = self.names_at + last + size
+        joined = self.map[self.names_at + low - 1 : end + 1]
+        if low < 1 or low > last or end >= self.blob_at or joined[0] or joined[-1]:
             raise self.damaged(f"the names of entries from {first} on are out of bounds")
-        return self.map[self.names_at + low - 1 : end + 1]
+        return joined
 
     def names(self, first: int, count: int) -> list[bytes]:
         joined = self.joined_names(first, count)

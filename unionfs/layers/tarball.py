@@ -11,7 +11,6 @@ import os
 import stat
 from collections.abc import Iterator
 from errno import EINVAL, ENOENT
-from itertools import chain
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -20,14 +19,13 @@ from unionfs.layers import index as fmt
 from unionfs.layers.base import Entry, Source
 from unionfs.layers.index import Index
 from unionfs.layers.tarindex import index_path, obtain
-from unionfs.model import Attr, Mark
+from unionfs.model import Attr
 
 INO_OFFSET = 2
 BLKSIZE = 4096
 _BATCH = 512  # entries decoded at once: many for speed, few for memory
 _NEAR = 64  # entries: from here on a search of their joined names beats halving
 _SCAN = Struct("<12xIxBHQqIII16x")  # of index.ROW: nlink, flags, mode, size, mtime, its nanoseconds, uid, gid
-_NO_MARK = Mark.NONE
 _new = tuple.__new__
 
 Number = Any
@@ -62,8 +60,7 @@ class TarLayer:
 
     def entry(self, handle: Number) -> Entry:
         """The entry of a number. UnionError(ENOENT) when there is none."""
-        row = self._row(handle)
-        return self._entry(handle, self._index.name(row), row)
+        return self._one(handle, self._index.name(self._row(handle)))
 
     def parent(self, handle: Number) -> int:
         """The number of the directory that holds an entry; the root's is itself."""
@@ -71,17 +68,17 @@ class TarLayer:
 
     def lookup(self, parent: Number, name: bytes) -> Entry | None:
         number = self._find(parent, name)
-        return self._entry(number, name, self._index.row(number)) if number else None
+        return self._one(number, name) if number else None
 
     def scan(self, parent: Number, after: int = 0) -> Iterator[Entry]:
-        self._row(parent)
-        first, count = self._index.children(parent)
+        first, count = self._children(parent)
         starts = range(first + after, first + count, _BATCH)
-        return chain.from_iterable(self._batch(start, min(_BATCH, first + count - start)) for start in starts)
+        for start in starts:
+            size = min(_BATCH, first + count - start)
+            yield from self._rows(start, size, self._index.names(start, size))
 
     def names(self, parent: Number) -> list[bytes]:
-        self._row(parent)
-        first, count = self._index.children(parent)
+        first, count = self._children(parent)
         return self._index.names(first, count) if count else []
 
     def marks(self, entry: Entry) -> Entry:
@@ -145,6 +142,12 @@ class TarLayer:
         except IndexError:
             raise UnionError(ENOENT, f"layer {self._index.path} has no entry {handle}") from None
 
+    def _children(self, parent: Number) -> tuple[int, int]:
+        try:
+            return self._index.children(parent)
+        except IndexError:
+            raise UnionError(ENOENT, f"layer {self._index.path} has no entry {parent}") from None
+
     def _parent(self, handle: int, row: tuple[int, ...]) -> int:
         if row[1] >= handle > 0:
             raise self._index.damaged(f"entry {handle} is below itself")
@@ -153,68 +156,44 @@ class TarLayer:
     def _find(self, parent: Number, name: bytes) -> int:
         """The number of a name in a directory, 0 if it is not there: halve, then search the joined names."""
         index = self._index
-        low, count = index.children(parent)
+        low, count = self._children(parent)
         if not count or not name or b"\0" in name:
             return 0
-        high = low + count
-        while high - low > _NEAR:
-            middle = (low + high) // 2
-            if index.name(index.row(middle)) <= name:
-                low = middle
-            else:
-                high = middle
-        joined = index.joined_names(low, high - low)
+        if count > _NEAR:
+            low, count = index.narrow(low, count, name, _NEAR)
+        joined = index.joined_names(low, count)
         at = joined.find(b"\0" + name + b"\0")
         return low + joined.count(b"\0", 0, at) if at >= 0 else 0
 
-    def _batch(self, first: int, count: int) -> list[Entry]:
-        """`count` entries of one directory from `first` on; the hot path of every listing."""
-        names = self._index.names(first, count)
+    def _rows(self, first: int, count: int, names: list[bytes]) -> Iterator[Entry]:
+        """`count` entries side by side from `first` on; the hot path of every listing."""
         start = fmt.HEADER.size + fmt.ROW_SIZE * first
-        offset = self.base + INO_OFFSET
         rows = _SCAN.iter_unpack(self._index.map[start : start + fmt.ROW_SIZE * count])
-        return [
-            self._rare(number, name)
-            if flags
-            else _new(
-                Entry,
-                (
-                    name,
-                    _new(
-                        Attr,
-                        (
-                            number + offset,
-                            size,
-                            (size + 511) >> 9,
-                            t,
-                            t,
-                            t,
-                            ns,
-                            ns,
-                            ns,
-                            mode,
-                            nlink,
-                            uid,
-                            gid,
-                            0,
-                            4096,
-                            0,
-                        ),
-                    ),
-                    number,
-                    _NO_MARK,
-                    b"",
-                ),
-            )
-            for number, name, (nlink, flags, mode, size, t, ns, uid, gid) in zip(
-                range(first, first + count), names, rows, strict=True
-            )
-        ]
+        offset = self.base + INO_OFFSET
+        numbers = range(first, first + count)
+        for number, name, (nlink, flags, mode, size, t, ns, uid, gid) in zip(
+            numbers, names, rows, strict=True
+        ):
+            if flags:
+                yield self._rare(number, name)
+                continue
+            blocks = (size + 511) >> 9
+            attr = (number + offset, size, blocks, t, t, t, ns, ns, ns, mode, nlink, uid, gid, 0, 4096, 0)
+            yield _new(Entry, (name, _new(Attr, attr), number, 0, b""))
+
+    def _one(self, number: int, name: bytes) -> Entry:
+        """What `_rows` gives, for a single entry."""
+        row = _SCAN.unpack_from(self._index.map, fmt.HEADER.size + fmt.ROW_SIZE * number)
+        nlink, flags, mode, size, t, ns, uid, gid = row
+        if flags:
+            return self._rare(number, name)
+        ino, blocks = number + self.base + INO_OFFSET, (size + 511) >> 9
+        attr = (ino, size, blocks, t, t, t, ns, ns, ns, mode, nlink, uid, gid, 0, 4096, 0)
+        return _new(Entry, (name, _new(Attr, attr), number, 0, b""))
 
     def _rare(self, number: int, name: bytes) -> Entry:
-        return self._entry(number, name, self._index.row(number))
-
-    def _entry(self, number: int, name: bytes, row: tuple[int, ...]) -> Entry:
+        """An entry with flags."""
+        row = self._index.row(number)
         _, _, primary, nlink, _, flags, mode, size, mtime, mtimensec, uid, gid, data, _, extra = row
         atime, atimensec, ctime, ctimensec = mtime, mtimensec, mtime, mtimensec
         blocks, rdev = (size + 511) >> 9, 0

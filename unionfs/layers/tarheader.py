@@ -15,8 +15,8 @@ from zlib import adler32
 BLOCK = 512
 ZEROS = bytes(BLOCK)
 
-# name, mode, uid, gid, size, mtime, checksum, type, link, magic+version, devmajor, devminor, prefix
-HEADER = Struct("100s8s8s8s12s12s8sc100s8s64x8s8s155s12x")
+# name, mode, uid, gid, size, mtime, type, link, magic+version, devmajor, devminor, prefix
+HEADER = Struct("100s8s8s8s12s12s8xc100s8s64x8s8s155s12x")
 USTAR = b"ustar\x00"
 GNU = b"ustar  \x00"
 
@@ -100,23 +100,20 @@ def identifier(field: bytes) -> int:
     return checked_id(number(field))
 
 
-def checksum_fits(block: bytes, claimed: bytes) -> bool:
-    """Whether the sum of the header's bytes, the checksum field taken as spaces, is what the field says."""
+def is_header(block: bytes) -> bool:
+    """Whether the sum of a block's bytes, the checksum field taken as spaces, is what that field says."""
+    field = block[148:156]
     # The low half of Adler-32 from 0 is the sum of the bytes modulo 65521: exact for 256 bytes, and quick.
     total = (adler32(block[:256], 0) & 0xFFFF) + (adler32(block[256:], 0) & 0xFFFF)
-    total += 256 - (adler32(claimed, 0) & 0xFFFF)
-    value = number(claimed)
-    if value == total:
-        return True
-    rest = block[:148] + block[156:]
-    return value == total - 256 * sum(byte > 127 for byte in rest)  # old tars added signed characters
-
-
-def is_header(block: bytes) -> bool:
+    total += 8 * 32 - (adler32(field, 0) & 0xFFFF)
     try:
-        return checksum_fits(block, block[148:156])
+        claimed = number(field)
     except Damaged:
         return False
+    if claimed == total:
+        return True
+    rest = block[:148] + block[156:]
+    return claimed == total - 256 * sum(byte > 127 for byte in rest)  # old tars added signed characters
 
 
 def device(major: bytes, minor: bytes) -> int:

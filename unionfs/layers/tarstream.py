@@ -20,6 +20,7 @@ from unionfs.layers.tarsparse import OldMap, PaxMap
 EXTENDED_MAX = 1 << 20  # bytes of extended headers before one member
 GLOBAL_MAX = 64  # records of global headers that matter: every one costs time at every member
 LONG_NAME_MAX = 1 << 16  # deep trees have paths beyond PATH_MAX; this is far beyond any
+NAME_SHOWN = 200  # bytes of a name in a message
 _END = header.SIZE_LIMIT
 _PLAIN = frozenset((b"0", b"\0", b"5", b"2", b"7"))
 _PAYLOADS = {
@@ -133,11 +134,11 @@ class TarStream:
         if block == ZEROS:
             self._state = self._second_zero
             return
-        name, mode, uid, gid, size, mtime, claimed, flag, link, magic, major, minor, prefix = _unpack(block)
+        name, mode, uid, gid, size, mtime, flag, link, magic, major, minor, prefix = _unpack(block)
         name = name.partition(b"\0")[0]
         self._at = at
         self._name = name
-        if not header.checksum_fits(block, claimed):
+        if not header.is_header(block):
             raise Damaged("the header checksum is wrong" if at else _not_a_tar(block))
         length = header.checked_size(header.long_number(size))
         if flag in _PAYLOADS:
@@ -256,10 +257,10 @@ class TarStream:
 
     def _sparse_block(self, block: bytes, at: int) -> None:
         """A block of the map of a sparse member."""
+        self._pieces.take(block)
         self._stored -= self._pieces.counted
         if self._stored < 0:
             raise Damaged("its sparse map is longer than its data")
-        self._pieces.take(block)
         if self._pieces.complete:
             self._emit_sparse(at + BLOCK)
 
@@ -282,7 +283,7 @@ class TarStream:
         """Never called: what follows the end is skipped. It is the mark of that state."""
 
     def _error(self, text: str) -> LayerError:
-        name = self._name.decode("utf-8", "backslashreplace")
+        name = self._name[-NAME_SHOWN:].decode("utf-8", "backslashreplace")
         hint = "give the uncompressed tar" if "compressed" in text else "fetch or make the archive again"
         where = f"member {name!r} at byte {self._at}" if name else f"at byte {self._at}"
         return LayerError(f"{self._title}: {where}: {text}", hint=hint)
