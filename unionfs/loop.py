@@ -15,6 +15,7 @@ from unionfs import control, mountpoint
 from unionfs.fuse import abi
 from unionfs.fuse.options import ServerOptions
 from unionfs.fuse.server import Server
+from unionfs.model import is_dir
 from unionfs.options import MS_RDONLY, MountOptions
 from unionfs.serve import Job, request
 from unionfs.stack import Stack
@@ -96,8 +97,20 @@ class Service:
     async def refresh(self) -> dict[str, int]:
         """Looks at the layers afresh, and has the kernel forget what it has cached of them."""
         known = self._stack.tree.refresh()
+        for inode in [inode for inode, name in known if not name]:
+            known += self._names_in(inode)  # some of them may be cached as missing
+            await trio.lowlevel.checkpoint()
         # In a thread: the kernel waits for our reply to others before it lets go of what they are using.
         return {"dropped": await trio.to_thread.run_sync(_drop_cached, self._fd, known)}
+
+    def _names_in(self, inode: int) -> list[tuple[int, bytes]]:
+        tree = self._stack.tree
+        try:
+            if not is_dir(tree.getattr(inode).mode):
+                return []
+            return [(inode, row.name) for row in tree.readdir(inode, 0) if row.name not in (b".", b"..")]
+        except OSError:  # the directory is gone by now
+            return []
 
     async def listen(self) -> None:
         """Answers on the mount's socket, for `unionfs refresh`."""

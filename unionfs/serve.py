@@ -109,9 +109,10 @@ class _Syslog(logging.Handler):
 
 def _raise_file_limit() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for wanted in (max(hard, min(_WANTED_FILES, _most_files())), hard):
-        with suppress(OSError, ValueError):  # only root may raise the hard limit
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+    wanted = _most_files() if hard == resource.RLIM_INFINITY else max(hard, min(_WANTED_FILES, _most_files()))
+    for limit in (wanted, hard):
+        with suppress(OSError, ValueError):  # the hard limit can only be raised with CAP_SYS_RESOURCE
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
             return
 
 

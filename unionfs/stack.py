@@ -157,9 +157,32 @@ def _refuse_nesting(places: Places) -> None:
             raise _inside("mount point", places.target, "layer", lower)
     if places.upper:
         _refuse_overlap(places.work, "work directory", places.upper, "upper directory")
+        _refuse_different_mounts(places)
         for whole, what in ((places.upper, "upper directory"), (places.work, "work directory")):
             if _is_inside(places.target, whole) and places.target != whole:
                 raise _inside("mount point", places.target, what, whole)
+
+
+def _refuse_different_mounts(places: Places) -> None:
+    """rename(2) goes from the work directory to the upper directory, and not from one mount to another."""
+    if os.stat(places.upper).st_dev != os.stat(places.work).st_dev:
+        what = "are on different file systems"
+    elif _mount_id(places.upper) != _mount_id(places.work):
+        what = "are below different mounts of one file system"
+    else:
+        return
+    beside = os.path.join(os.path.dirname(places.upper), "work")
+    text = f"the upper directory {places.upper} and the work directory {places.work} {what}"
+    raise SetupError(text, hint=f"put the work directory beside the upper one, for example {beside}")
+
+
+def _mount_id(path: str) -> str:
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        with open(f"/proc/self/fdinfo/{fd}") as info:
+            return next(line for line in info if line.startswith("mnt_id:"))
+    finally:
+        os.close(fd)
 
 
 def _refuse_overlap(one: str, what: str, other: str, what_other: str) -> None:

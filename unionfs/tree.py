@@ -299,7 +299,8 @@ class UnionTree(Renaming):
         fd, name = self.top.at(node)
         if mode != attr.mode:
             self.top.own(fd, name, attr.uid, attr.gid, mode, attr.rdev)
-        sysfd.removexattr(fd, name, CAPABILITY)
+        if sysfd.getxattr(fd, name, CAPABILITY) is not None:  # removing none takes a privilege all the same
+            sysfd.removexattr(fd, name, CAPABILITY)
 
     @staticmethod
     def _change_times(fd: int, name: bytes, change: Change) -> None:
