@@ -132,7 +132,7 @@ class NodeTable:
 
     def _passing(self, ino: int) -> Node:
         found = self.numbered(ino)
-        if found is None:
+        if found is None or not self.known(ino):
             raise UnionError(errno.ESTALE, f"no node {ino:#x}")
         number, tar = found
         handle = (ino & MASK) - INO_OFFSET

@@ -18,9 +18,6 @@ RENAME_EXCHANGE = 2
 RENAME_WHITEOUT = 4
 
 O_DIR = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-CLOCK_REALTIME_COARSE = 5
-"""The clock by which Linux stamps inodes; the fine one runs ahead of it (include/uapi/linux/time.h)."""
-
 _libc = ctypes.CDLL(None, use_errno=True)
 _renameat2 = _libc.renameat2
 _renameat2.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
@@ -33,6 +30,22 @@ def rename(olddir: int, old: bytes, newdir: int, new: bytes, flags: int = 0) -> 
     if not flags:
         os.rename(old, new, src_dir_fd=olddir, dst_dir_fd=newdir)
     elif _renameat2(olddir, old, newdir, new, flags):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+_utimensat = _libc.utimensat
+_utimensat.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int]
+AT_FDCWD = -100
+AT_SYMLINK_NOFOLLOW = 0x100
+OMIT = (0, (1 << 30) - 2)  # UTIME_OMIT
+
+
+def set_times(parent: int, name: bytes, atime: tuple[int, int] | None, mtime: tuple[int, int] | None) -> None:
+    """utimensat(2): (seconds, nanoseconds), model.NOW, or None to leave one as it is. Only the kernel knows NOW."""
+    times = (ctypes.c_int64 * 4)(*(atime or OMIT), *(mtime or OMIT))
+    at, path, flags = (parent, name, AT_SYMLINK_NOFOLLOW) if name else (AT_FDCWD, proc_path(parent), 0)
+    if _utimensat(at, path, times, flags):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
 

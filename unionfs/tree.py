@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import time
 from collections.abc import Callable
 
 from unionfs import sysfd, whiteout
 from unionfs.errors import UnionError
 from unionfs.merge import Removal, removal
-from unionfs.model import NOW, Attr, Caller, Change
+from unionfs.model import Attr, Caller, Change
 from unionfs.node import Node
 from unionfs.rename import Renaming
 from unionfs.upper import CAPABILITY, chmod
@@ -273,7 +272,7 @@ class UnionTree(Renaming):
         if change.kill_suidgid:
             self.kill_suidgid(node)
         if change.atime is not None or change.mtime is not None:
-            self._change_times(fd, name, change)
+            sysfd.set_times(fd, name, change.atime, change.mtime)
         return self.getattr(ino)
 
     def _change_owner(self, node: Node, fd: int, name: bytes, change: Change) -> None:
@@ -302,19 +301,6 @@ class UnionTree(Renaming):
         if sysfd.getxattr(fd, name, CAPABILITY) is not None:  # removing none takes a privilege all the same
             sysfd.removexattr(fd, name, CAPABILITY)
 
-    @staticmethod
-    def _change_times(fd: int, name: bytes, change: Change) -> None:
-        st = sysfd.lstat(fd, name)
-        now = time.clock_gettime_ns(sysfd.CLOCK_REALTIME_COARSE)
-        ns = (
-            _nanoseconds(change.atime, st.st_atime_ns, now),
-            _nanoseconds(change.mtime, st.st_mtime_ns, now),
-        )
-        if name:
-            os.utime(name, ns=ns, dir_fd=fd, follow_symlinks=False)
-        else:
-            os.utime(sysfd.proc_path(fd), ns=ns)
-
     def setxattr(self, ino: int, name: bytes, value: bytes, flags: int = 0) -> None:
         self.check_xattr(name)
         node = self.nodes[ino]
@@ -336,9 +322,3 @@ def killed(mode: int) -> int:
     """A mode without setuid, and without setgid where it would be honoured."""
     mode &= ~stat.S_ISUID
     return mode & ~stat.S_ISGID if mode & stat.S_IXGRP else mode
-
-
-def _nanoseconds(time: tuple[int, int] | None, old: int, now: int) -> int:
-    if time is None:
-        return old
-    return now if time == NOW else time[0] * 1_000_000_000 + time[1]

@@ -335,11 +335,8 @@ def chmod(fd: int, name: bytes, mode: int) -> None:
 
 
 def set_times(fd: int, name: bytes, attr: Attr) -> None:
-    ns = (attr.atime * 1_000_000_000 + attr.atimensec, attr.mtime * 1_000_000_000 + attr.mtimensec)
-    if name:
-        os.utime(name, ns=ns, dir_fd=fd, follow_symlinks=False)
-    else:
-        os.utime(sysfd.proc_path(fd), ns=ns)
+    """Gives an entry the access and modification time of another."""
+    sysfd.set_times(fd, name, (attr.atime, attr.atimensec), (attr.mtime, attr.mtimensec))
 
 
 def _open_dir(path: bytes, what: str) -> int:

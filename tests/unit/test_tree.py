@@ -1,0 +1,421 @@
+"""The union core, without a mount: layers, then an action, then what the view and the top layer are."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Scratch
+from tests.support.core import ME, Core
+from tests.support.notation import WHITEOUT, Tree, directory, file, hardlink, symlink
+from unionfs.errors import UnionError
+from unionfs.model import NOW, Caller, Policy
+from unionfs.sysfd import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT
+
+Union = Callable[..., Core]
+
+
+@pytest.fixture(params=["dir", "tar"])
+def union(request: pytest.FixtureRequest, scratch: Scratch) -> Iterator[Union]:
+    """`union(layer, …, policy=…)`: the topmost layer first."""
+    made: list[Core] = []
+
+    def make(*layers: Tree, policy: Policy | None = None, upper: bool = True) -> Core:
+        base = Path(tempfile.mkdtemp(dir=scratch.tmpfs))
+        made.append(Core(base, layers, request.param, policy, upper=upper))
+        return made[-1]
+
+    before = os.umask(0)
+    yield make
+    os.umask(before)
+    for core in made:
+        core.close()
+
+
+def refused(number: int) -> pytest.RaisesExc[OSError]:
+    return pytest.RaisesExc(OSError, check=lambda e: e.errno == number)
+
+
+def test_upper_layers_hide_lower_ones(union: Union) -> None:
+    fs = union({"a": b"top", "gone": WHITEOUT}, {"a": b"below", "gone": b"x", "b": b"kept"})
+    assert (fs.read("a"), fs.read("b"), fs.listing()) == (b"top", b"kept", ["a", "b"])
+
+
+def test_directories_merge_until_an_opaque_one(union: Union) -> None:
+    fs = union({"d/1": b""}, {"d": directory(opaque=True), "d/2": b""}, {"d/3": b""})
+    assert fs.listing("d") == ["1", "2"]
+
+
+def test_a_file_ends_the_merge(union: Union) -> None:
+    fs = union({"d/1": b""}, {"d": b"a file"}, {"d/3": b""})
+    assert fs.listing("d") == ["1"]
+
+
+def test_without_a_top_layer_nothing_changes(union: Union) -> None:
+    fs = union({"f": b"x"}, upper=False)
+    for action in (
+        lambda: fs.write("f", b"y"),
+        lambda: fs.create("g"),
+        lambda: fs.unlink("f"),
+        lambda: fs.rename("f", "g"),
+        lambda: fs.change("f", mode=0o600),
+    ):
+        with refused(errno.EROFS):
+            action()
+
+
+def test_copy_up_keeps_what_the_file_was(union: Union) -> None:
+    attrs = {"user.k": b"v", "trusted.t": b"w"}
+    fs = union({"d": directory(0o750), "d/f": file(b"hello", 0o640, uid=7, gid=8, xattrs=attrs)})
+    before, above = fs.stat("d/f"), fs.stat("d")
+    fs.change("d/f", mtime=(5, 6))
+    after = fs.stat("d/f")
+    assert after._replace(ctime=0, ctimensec=0, blocks=0, blksize=0) == before._replace(
+        mtime=5, mtimensec=6, ctime=0, ctimensec=0, blocks=0, blksize=0
+    )
+    assert fs.stat("d")[4:5] + fs.stat("d")[7:8] == above[4:5] + above[7:8]
+    assert {k: fs.tree.getxattr(fs.ino("d/f"), k.encode()) for k in attrs} == attrs
+    assert fs.read("d/f") == b"hello"
+
+
+def test_the_inode_number_outlives_copy_up_and_remount(union: Union) -> None:
+    fs = union({"d/f": b"x"})
+    inos = fs.ino("d"), fs.ino("d/f")
+    fs.write("d/f", b"y")
+    fs.rename("d/f", "g")
+    assert fs.ino("g") == inos[1]
+    fs.remount()
+    assert (fs.ino("d"), fs.ino("g")) == inos
+
+
+def test_the_numbers_of_other_layers_are_not_believed(union: Union) -> None:
+    """A top layer that is moved over other layers keeps no number that could be another file's there."""
+    fs = union({"f": b"x", "g": b"y"})
+    fs.write("f", b"z")
+    fs.close()
+    fs.places[0] = fs._write(9, {"a": b"", "f": b"x", "g": b"y"})
+    fs.mount()
+    assert len({fs.ino("a"), fs.ino("f"), fs.ino("g")}) == 3
+
+
+def test_a_reader_sees_what_was_copied_up_under_it(union: Union) -> None:
+    fs = union({"f": b"old text"})
+    ino = fs.ino("f")
+    assert fs.files.read(ino, 0, 8) == b"old text"
+    fs.files.write(ino, 0, b"new")
+    assert fs.files.read(ino, 0, 8) == b"new text"
+
+
+def test_unlink_copies_nothing(union: Union) -> None:
+    fs = union({"d/f": b"x" * 100_000})
+    fs.unlink("d/f")
+    assert fs.in_upper() == {"d", "d/!f"}
+    assert fs.listing("d") == []
+
+
+def test_rmdir_hides_lower(union: Union) -> None:
+    fs = union({"d/f": b"x"})
+    with refused(errno.ENOTEMPTY):
+        fs.rmdir("d")
+    fs.unlink("d/f")
+    fs.rmdir("d")
+    assert (fs.listing(), fs.in_upper()) == ([], {"!d"})
+
+
+def test_a_new_directory_over_a_deleted_one_is_opaque(union: Union) -> None:
+    fs = union({"d/f": b"x"})
+    fs.unlink("d/f")
+    fs.rmdir("d")
+    fs.mkdir("d")
+    assert (fs.listing("d"), fs.mark("d", "opaque")) == ([], b"y")
+    fs.remount()
+    assert fs.listing("d") == []
+
+
+def test_a_new_file_over_a_deleted_one(union: Union) -> None:
+    fs = union({"f": b"old"})
+    fs.unlink("f")
+    fs.create("f", b"new")
+    assert (fs.read("f"), fs.in_upper()) == (b"new", {"f"})
+    with refused(errno.EEXIST):
+        fs.create("f")
+
+
+def test_new_entries_belong_to_the_caller(union: Union) -> None:
+    fs = union({"d": directory(0o2775, gid=50)})
+    assert fs.create("f", caller=Caller(1000, 1001, 0, 0o027))[9:13] == (0o100640, 1, 1000, 1001)
+    fs.tree.mkdir(*fs.place("d/sub"), 0o777, Caller(1000, 1001, 0, 0o022))
+    sub = fs.stat("d/sub")
+    assert (sub.mode, sub.uid, sub.gid) == (0o42755, 1000, 50)
+
+
+def test_a_whiteout_cannot_be_made_by_hand(union: Union) -> None:
+    fs = union({})
+    with refused(errno.EPERM):
+        fs.tree.mknod(*fs.place("w"), stat.S_IFCHR, 0, ME)
+
+
+def test_unlinked_files_live_until_forgotten(union: Union) -> None:
+    fs = union({"f": b"lower", "g": b"copied"})
+    f, g = fs.ino("f"), fs.ino("g")
+    fs.files.write(g, 0, b"C")
+    fs.unlink("f")
+    fs.unlink("g")
+    assert (fs.files.read(f, 0, 9), fs.files.read(g, 0, 9)) == (b"lower", b"Copied")
+    assert (fs.tree.getattr(f).nlink, fs.tree.getattr(g).nlink) == (0, 0)
+    fs.files.write(f, 0, b"L")
+    assert fs.files.read(f, 0, 9) == b"Lower"
+    assert fs.in_upper() == {"!f", "!g"}
+    for ino in (f, g):
+        fs.tree.forget(ino, 9)
+        with refused(errno.ESTALE):
+            fs.tree.getattr(ino)
+
+
+def test_a_removed_directory_is_empty_and_closed(union: Union) -> None:
+    fs = union({"d": directory()})
+    ino = fs.ino("d")
+    fs.rmdir("d")
+    assert fs.tree.getattr(ino).nlink == 0
+    with refused(errno.ENOENT):
+        fs.tree.lookup(ino, b"x")
+    with refused(errno.ENOENT):
+        fs.tree.mknod(ino, b"x", stat.S_IFREG | 0o644, 0, ME)
+
+
+def test_hard_links_survive_copy_up_and_remount(union: Union) -> None:
+    fs = union({"a": b"one", "d/b": hardlink("a"), "d/c": hardlink("a")})
+    assert fs.stat("a").nlink == 3
+    fs.write("d/b", b"O")
+    assert (fs.read("a"), fs.read("d/c"), fs.stat("a").nlink) == (b"One", b"One", 3)
+    fs.remount()
+    assert len({fs.ino("a"), fs.ino("d/b"), fs.ino("d/c")}) == 1
+    fs.unlink("a")
+    fs.remount()
+    assert (fs.stat("d/c").nlink, fs.read("d/b")) == (2, b"One")
+
+
+def test_link_counts_are_right_after_an_unlink_and_a_remount(union: Union) -> None:
+    fs = union({"a": b"one", "d/b": hardlink("a")})
+    ino = fs.ino("a")
+    fs.unlink("d/b")
+    assert fs.tree.getattr(ino).nlink == 1
+    fs.remount()
+    assert (fs.stat("a").nlink, fs.in_upper()) == (1, {"d", "d/!b"})
+
+
+def test_link_of_a_lower_file(union: Union) -> None:
+    fs = union({"a": b"one", "gone": b""})
+    fs.unlink("gone")
+    assert fs.link("a", "b").nlink == 2
+    assert fs.link("a", "gone").nlink == 3
+    fs.remount()
+    assert fs.ino("a") == fs.ino("b") == fs.ino("gone")
+
+
+def test_chmod_of_a_large_file_copies_no_data(union: Union) -> None:
+    fs = union({"f": b"x" * 5000}, policy=Policy(metacopy_from=4096))
+    fs.change("f", mode=0o600)
+    assert (fs.upper_dir / "f").stat().st_blocks == 0
+    assert (fs.mark("f", "metacopy"), fs.read("f"), fs.stat("f").mode) == (b"", b"x" * 5000, 0o100600)
+    fs.remount()
+    assert fs.read("f") == b"x" * 5000
+    fs.write("f", b"y", 4999)
+    assert (fs.read("f"), fs.mark("f", "metacopy")) == (b"x" * 4999 + b"y", None)
+    assert (fs.upper_dir / "f").read_bytes() == b"x" * 4999 + b"y"
+
+
+def test_a_metadata_copy_gets_its_data_before_it_moves(union: Union) -> None:
+    fs = union({"f": b"x" * 5000}, policy=Policy(metacopy_from=4096))
+    fs.change("f", mode=0o600)
+    fs.rename("f", "g")
+    fs.remount()
+    assert (fs.read("g"), fs.listing()) == (b"x" * 5000, ["g"])
+
+
+def test_truncate_copies_only_what_stays(union: Union) -> None:
+    fs = union({"f": b"x" * 5000})
+    fs.change("f", size=10)
+    assert fs.read("f") == b"x" * 10
+    fs.change("f", size=20)
+    assert fs.read("f") == b"x" * 10 + bytes(10)
+
+
+def test_rename_of_a_lower_directory_is_a_redirect(union: Union) -> None:
+    fs = union({"d/sub/f": b"x", "e": directory()})
+    sub = fs.ino("d/sub")
+    fs.rename("d", "e/moved")
+    assert fs.in_upper() == {"!d", "e", "e/moved"}
+    assert (fs.read("e/moved/sub/f"), fs.ino("e/moved/sub")) == (b"x", sub)
+    fs.write("e/moved/sub/f", b"y")
+    fs.rename("e/moved/sub", "sub")
+    fs.remount()
+    assert (fs.read("sub/f"), fs.listing("e/moved"), fs.mark("sub", "redirect")) == (b"y", [], b"/d/sub")
+
+
+def test_rename_over_a_directory_that_only_looks_empty(union: Union) -> None:
+    fs = union({"old/f": b"x", "new/g": b"y"})
+    fs.unlink("new/g")
+    fs.rename("old", "new")
+    fs.remount()
+    assert (fs.listing(), fs.listing("new")) == (["new"], ["f"])
+
+
+def test_a_new_directory_does_not_merge_where_it_moves(union: Union) -> None:
+    fs = union({"d/f": b"x"})
+    fs.unlink("d/f")
+    fs.rmdir("d")
+    fs.mkdir("n")
+    fs.create("n/own")
+    fs.rename("n", "d")
+    fs.remount()
+    assert (fs.listing(), fs.listing("d")) == (["d"], ["own"])
+
+
+def test_rename_exchange(union: Union) -> None:
+    fs = union({"d/f": b"x", "e": b"file"})
+    fs.rename("d", "e", RENAME_EXCHANGE)
+    fs.remount()
+    assert (fs.listing("e"), fs.read("d"), fs.listing()) == (["f"], b"file", ["d", "e"])
+
+
+def test_rename_flags(union: Union) -> None:
+    fs = union({"a": b"1", "b": b"2"})
+    with refused(errno.EEXIST):
+        fs.rename("a", "b", RENAME_NOREPLACE)
+    with refused(errno.EINVAL):
+        fs.rename("a", "b", RENAME_EXCHANGE | RENAME_NOREPLACE)
+    with refused(errno.ENOENT):
+        fs.rename("a", "c", RENAME_EXCHANGE)
+    fs.create("new")
+    fs.rename("new", "newer", RENAME_WHITEOUT)
+    assert fs.in_upper() == {"!new", "newer"}
+
+
+def test_a_directory_cannot_move_into_itself(union: Union) -> None:
+    fs = union({"d/e": directory()})
+    with refused(errno.EINVAL):
+        fs.rename("d", "d/e/f")
+
+
+def test_replaced_files_stay_readable(union: Union) -> None:
+    fs = union({"a": b"first", "b": b"second"})
+    b = fs.ino("b")
+    fs.rename("a", "b")
+    assert (fs.files.read(b, 0, 9), fs.read("b"), fs.tree.getattr(b).nlink) == (b"second", b"first", 0)
+
+
+def test_symlinks_copy_up_as_they_are(union: Union) -> None:
+    fs = union({"s": symlink("../t", uid=5)})
+    fs.change("s", mtime=(1, 2))
+    assert (fs.tree.readlink(fs.ino("s")), fs.stat("s").uid, fs.stat("s").mtime) == (b"../t", 5, 1)
+
+
+def test_the_overlays_own_attributes_are_hidden(union: Union) -> None:
+    fs = union({"f": b"x", "d/g": b""})
+    fs.write("f", b"y")
+    fs.rename("d", "e")
+    assert (fs.tree.listxattr(fs.ino("f")), fs.tree.listxattr(fs.ino("e"))) == ([], [])
+    fs.tree.setxattr(fs.ino("f"), b"trusted.overlay.opaque", b"mine")
+    assert fs.mark("f", "overlay.opaque") == b"mine"
+    assert fs.tree.listxattr(fs.ino("f")) == [b"trusted.overlay.opaque"]
+    assert fs.tree.getxattr(fs.ino("f"), b"trusted.overlay.opaque") == b"mine"
+
+
+def test_xattrs(union: Union) -> None:
+    fs = union({"f": file(b"x", xattrs={"user.a": b"1"})})
+    ino = fs.ino("f")
+    with refused(errno.ENODATA):
+        fs.tree.removexattr(ino, b"user.none")
+    assert fs.in_upper() == set()
+    fs.tree.setxattr(ino, b"user.b", b"2")
+    fs.tree.removexattr(ino, b"user.a")
+    assert fs.tree.listxattr(ino) == [b"user.b"]
+    with refused(errno.EEXIST):
+        fs.tree.setxattr(ino, b"user.b", b"3", os.XATTR_CREATE)
+
+
+def test_a_nameless_file_can_get_a_name(union: Union) -> None:
+    fs = union({"gone": b""})
+    fs.unlink("gone")
+    attr = fs.tree.tmpfile(1, 0o600, ME)
+    fs.files.write(attr.ino, 0, b"data")
+    assert (attr.nlink, fs.listing()) == (0, [])
+    assert fs.tree.link(attr.ino, 1, b"named").nlink == 1
+    assert fs.tree.link(attr.ino, 1, b"gone").nlink == 2
+    assert fs.read("named") == fs.read("gone") == b"data"
+
+
+def test_cookies_survive_changes(union: Union) -> None:
+    fs = union({f"d/{n:02}": b"" for n in range(40)})
+    rows = list(fs.tree.readdir(fs.ino("d"), 0))
+    cookie = rows[21].cookie
+    rest = [row.name for row in rows[22:]]
+    for n in range(0, 40, 2):
+        fs.unlink(f"d/{n:02}")
+    fs.create("d/new")
+    after = [row.name for row in fs.tree.readdir(fs.ino("d"), cookie)]
+    assert after == [name for name in rest if int(name) % 2] + [b"new"]
+
+
+def test_names_that_nobody_asked_for_leave_no_trace(union: Union) -> None:
+    fs = union({"a/b/c/f": b"", "a/b/g": hardlink("a/b/c/f")})
+    list(fs.tree.readdirplus(1, 0))
+    ino = fs.tree.lookup(1, b"a").ino
+    list(fs.tree.readdirplus(ino, 0))
+    fs.tree.forget(ino, 1)
+    fs.tree.nodes.sweep()
+    assert set(fs.tree.nodes.nodes) == {1}
+
+
+def test_now_is_the_clock_of_the_file_system(union: Union) -> None:
+    fs = union({"f": b""})
+    made = fs.create("g")
+    changed = fs.change("f", mtime=NOW)
+    assert (changed.mtime, changed.mtimensec) >= (made.mtime, made.mtimensec)
+
+
+def test_kill_suidgid(union: Union) -> None:
+    fs = union({"f": file(b"x", 0o6755), "g": file(b"x", 0o2644)})
+    fs.files.write(fs.ino("f"), 0, b"y", kill_suidgid=True)
+    fs.files.write(fs.ino("g"), 0, b"y", kill_suidgid=True)
+    assert (fs.stat("f").mode, fs.stat("g").mode) == (0o100755, 0o102644)
+
+
+def test_long_names_are_refused(union: Union) -> None:
+    fs = union({})
+    for action in (lambda: fs.create("x" * 256), lambda: fs.ino("x" * 256)):
+        with refused(errno.ENAMETOOLONG):
+            action()
+
+
+def test_a_refused_rename_changes_nothing(union: Union) -> None:
+    fs = union({"d/f": b"", "e/g": b"", "h": b""})
+    for old, new, number in (
+        ("d", "e", errno.ENOTEMPTY),
+        ("d", "h", errno.ENOTDIR),
+        ("h", "d", errno.EISDIR),
+    ):
+        with refused(number):
+            fs.rename(old, new)
+    assert (fs.in_upper(), fs.listing()) == (set(), ["d", "e", "h"])
+
+
+def test_refresh_sees_changes_behind_the_mount(union: Union) -> None:
+    fs = union({"d/f": b"x"})
+    fs.mkdir("d/own")
+    fs.listing("d")
+    (fs.upper_dir / "d" / "behind").write_bytes(b"z")
+    known = fs.tree.refresh()
+    assert fs.listing("d") == ["behind", "f", "own"]
+    assert (fs.ino("d"), b"own") in known
+
+
+def test_an_error_of_the_union_is_an_oserror() -> None:
+    assert UnionError(errno.EXDEV).strerror == os.strerror(errno.EXDEV)
