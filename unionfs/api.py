@@ -151,7 +151,10 @@ def _words(
     lowers: Iterable[PathLike], upper: PathLike | None, work: PathLike | None, options: dict[str, Option]
 ) -> str:
     """The arguments of `mount` as the words of one -o."""
-    words = ["lowerdir=" + ":".join(escape(os.fsdecode(path)) for path in lowers)]
+    layers = [escape(os.fsdecode(path)) for path in lowers]
+    if not layers:
+        raise SetupError("there is nothing to mount", hint="give at least one layer")
+    words = ["lowerdir=" + ":".join(layers)]
     if upper is not None:
         words.append("upperdir=" + escape(os.fsdecode(upper)))
     if work is not None:
