@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import queue
+import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Protocol
 
 import zstandard
@@ -35,6 +38,9 @@ MAX_WINDOW = 1 << 27
 """zstd's own limit for streams (ZSTD_WINDOWLOG_LIMIT_DEFAULT): `zstd --ultra -22` needs it, --long=31 is refused."""
 
 ZSTD_LEVEL = 3
+
+_READ = 256 << 10
+_WAITING = 4  # pieces
 
 _GZIP_WITH_HEADER = 31  # zlib's wbits: 15 for the window, 16 for gzip's header and trailer
 
@@ -127,6 +133,47 @@ class Sniffer:
         self._decoder.feed(head)
 
 
+def decoded(read: Callable[[int], bytes], what: str = "stream") -> Iterator[bytes]:
+    """The pieces of a stream that is read with `read(size)`, decompressed whatever it is, in a thread of its own.
+
+    Damaged as in `Decoder`; what `read` raises comes through. Close the generator to end the thread early.
+    """
+    pieces: queue.Queue[bytes | BaseException | None] = queue.Queue(_WAITING)
+    stopped = threading.Event()
+
+    def put(piece: bytes | BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                return pieces.put(piece, timeout=1)
+            except queue.Full:
+                continue
+        raise EOFError
+
+    def run() -> None:
+        try:
+            source = Sniffer(put, what)
+            while chunk := read(_READ):
+                source.feed(chunk)
+            source.finish()
+            put(None)
+        except BaseException as error:  # it belongs to the thread that takes
+            with suppress(EOFError):
+                put(error)
+
+    thread = threading.Thread(target=run, name="decode", daemon=True)
+    thread.start()
+    try:
+        while (piece := pieces.get()) is not None:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+    finally:
+        stopped.set()
+        with suppress(queue.Empty):
+            pieces.get_nowait()
+        thread.join()
+
+
 class _Plain:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -211,7 +258,9 @@ class _Zstd:
         self.write = seen.append
         try:
             for byte in zstandard.ZstdCompressor().compress(self._PROBE):
-                self._writer.write(bytes((byte,)))  # a whole frame at once is decoded even after half a header
+                self._writer.write(
+                    bytes((byte,))
+                )  # a whole frame at once is decoded even after half a header
         except zstandard.ZstdError:
             seen.clear()
         if b"".join(seen) != self._PROBE:

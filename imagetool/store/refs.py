@@ -72,6 +72,11 @@ def remove(references: References, digests: Collection[Digest]) -> References:
     return tuple(entry for entry in references if entry.digest not in digests)
 
 
+def without_unnamed(references: References, digests: Collection[Digest]) -> References:
+    """Without the unnamed entries of these manifests."""
+    return tuple(entry for entry in references if name_of(entry) is not None or entry.digest not in digests)
+
+
 def _named(target: Descriptor, name: str) -> Descriptor:
     return target._replace(annotations={**target.annotations, REF_NAME: name})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from imagetool import reference
@@ -112,7 +112,8 @@ class Store:
                     f"image {target.digest} is incomplete: {lack} is missing", hint="pull it again"
                 )
             before = {name: refs.find(entries, name) for name in wanted}
-            write(refs.point(entries, wanted, target))
+            moved = refs.point(entries, wanted, target)
+            write(refs.without_unnamed(moved, self._other_forms(before.values(), target)))
         return before
 
     def tag(self, source: str, name: str) -> None:
@@ -154,6 +155,19 @@ class Store:
                     self.build_layer(lease, blob, diff_id, limits)
 
     # --- inside
+
+    def _other_forms(self, old: Iterable[Descriptor | None], target: Descriptor) -> set[Digest]:
+        """Of old targets, those that are the same image as `target`, in other media types or compressions."""
+        others = {entry.digest: entry for entry in old if entry is not None and entry.digest != target.digest}
+        if not others:
+            return set()
+        image_id = read.facts(self.layout, target)[0].image_id
+        found = set()
+        for entry in others.values():
+            with suppress(ImageToolError):  # damaged, and on its way out
+                if read.facts(self.layout, entry)[0].image_id == image_id:
+                    found.add(entry.digest)
+        return found
 
     @contextmanager
     def _changing(self) -> Iterator[tuple[References, _Write]]:
