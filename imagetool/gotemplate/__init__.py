@@ -1,0 +1,65 @@
+"""Go templates, as `--format` takes them (Go's text/template, with the functions that Docker adds).
+
+There is no kept library for it. What is left out: define, template and block, and calling methods with arguments.
+
+    Template('{{.Repository}}:{{.Tag}}').render({"Repository": "debian", "Tag": "12"})
+    rows("table {{.ID}}\\t{{.Size}}", values, {"ID": "IMAGE ID"})
+
+A value is what JSON has: dict, list, str, int, float, bool, None. Errors are UsageErrors that show where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from imagetool.gotemplate.execute import Execution
+from imagetool.gotemplate.parser import parse
+from imagetool.gotemplate.values import to_json
+
+Value = Any
+
+TABLE = "table"
+
+
+class Template:
+    """A parsed template; `render` it as often as needed. UsageError for a template that is none."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._nodes = parse(text)
+
+    def render(self, value: Value) -> str:
+        """UsageError for a field that is not there, a function used wrongly, and the like."""
+        return Execution(self.text, value).run(self._nodes)
+
+
+def rows(format: str, values: Iterable[Mapping[str, Value]], headers: Mapping[str, str]) -> Iterator[str]:
+    """The lines of a list command: `json`, `table TEMPLATE` with a header, or a template a row.
+
+    `headers` has a title for every field that a row can have; `\\t` and `\\n` are taken as in Docker.
+    """
+    if format.strip() == "json":
+        yield from (to_json(dict(value)) for value in values)
+        return
+    text = format.replace("\\t", "\t").replace("\\n", "\n")
+    is_table = text == TABLE or text.startswith(TABLE + " ")
+    template = Template(text.removeprefix(TABLE).lstrip(" ") if is_table else text)
+    if not is_table:
+        yield from (template.render(value) for value in values)
+        return
+    yield from table(
+        [template.render(headers).split("\t"), *(template.render(value).split("\t") for value in values)]
+    )
+
+
+def table(cells: list[list[str]]) -> Iterator[str]:
+    """Lines with their columns aligned as Docker does: three blanks between, a column at least ten wide."""
+    widths: list[int] = []
+    for row in cells:
+        for column, cell in enumerate(row[:-1]):
+            widths += [10] * (column + 1 - len(widths))
+            widths[column] = max(widths[column], len(cell) + 3)
+    for row in cells:
+        padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)][: len(row) - 1]
+        yield "".join([*padded, row[-1]])

@@ -1,0 +1,60 @@
+"""PURE: how Go prints, compares and tests values that came from JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+Value = Any
+
+
+def to_json(value: Value) -> str:
+    """Compact JSON as Go's encoder writes it, without escaping `<`, `>` and `&` (Docker's `json`)."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str)
+
+
+def truth(value: Value) -> bool:
+    """Go's idea: false, 0, nil and what is empty are false."""
+    return bool(value)
+
+
+def show(value: Value) -> str:
+    """fmt.Print's form: `[a b]`, `map[k:v]`, `true`, `<no value>` for what is not there."""
+    match value:
+        case None:
+            return "<no value>"
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return _float(value)
+        case dict():
+            pairs = sorted(value.items(), key=lambda pair: str(pair[0]))
+            return "map[" + " ".join(f"{_inner(key)}:{_inner(item)}" for key, item in pairs) + "]"
+        case list() | tuple():
+            return "[" + " ".join(map(_inner, value)) + "]"
+    return str(value)
+
+
+def kind(value: Value) -> str:
+    """The word for a value's type in an error."""
+    names = {
+        bool: "bool",
+        int: "int",
+        float: "float64",
+        str: "string",
+        dict: "map",
+        list: "list",
+        tuple: "list",
+    }
+    return "nil" if value is None else names.get(type(value), type(value).__name__)
+
+
+def _inner(value: Value) -> str:
+    return "<nil>" if value is None else show(value)
+
+
+def _float(value: float) -> str:
+    """%v: the shortest form; an exponent below 1e-4 and from 1e21 on."""
+    if value == int(value) and abs(value) < 1e21:
+        return str(int(value))
+    return repr(value)
