@@ -7,9 +7,10 @@ from urllib.parse import quote
 
 import trio
 
-from imagetool.errors import RegistryError
+from imagetool.errors import Denied, RegistryError
 from imagetool.registry import urls
 from imagetool.registry.auth import Authorizer, Scopes
+from imagetool.registry.config import domain_of
 from imagetool.registry.credentials import Credentials, Keyring
 from imagetool.registry.errors import ChallengeError, TransportError, for_status
 from imagetool.registry.retry import Policy, retrying
@@ -67,8 +68,7 @@ class Client:
         async def find() -> Credentials | None:
             if credentials is not None:
                 return credentials
-            domain = "docker.io" if host == "registry-1.docker.io" else host
-            return await trio.to_thread.run_sync(self._keyring.find, domain, repository)
+            return await trio.to_thread.run_sync(self._keyring.find, domain_of(host), repository)
 
         return find
 
@@ -85,9 +85,10 @@ class Registry:
         insecure: bool = False,
     ) -> None:
         self.host = host
+        self.name = domain_of(host)
         self._transport = transport
         self._insecure = insecure
-        self.auth = Authorizer(transport, "docker.io" if host == "registry-1.docker.io" else host, find)
+        self.auth = Authorizer(transport, self.name, find)
         self._base: Base | None = None
         self._lock = trio.Lock()
 
@@ -120,7 +121,7 @@ class Registry:
                 method, url, what, scopes=scopes, headers=headers, body=body, slow=slow
             ) as r:
                 data = await r.read(limit)
-                check_status(r, data, what, wanted, self.host)
+                check_status(r, data, what, wanted, self.name)
                 return Answer(r, data)
 
         return await retrying(self.policy, once)
@@ -169,10 +170,17 @@ class Registry:
                 if response.status != 401 or not mine:
                     yield response
                     return
-                failure = for_status(401, what, self.host, await response.read(MAX_ERROR))
+                failure = for_status(401, what, self.name, await response.read(MAX_ERROR))
                 lines = response.lines("www-authenticate")
             if renewal == RENEWALS or not await self.auth.renew(lines, scopes, sent, url.origin):
-                raise failure
+                break
+        if sent.startswith("Bearer ") and await self.auth.known():
+            # The login was good for a token, but the token not for this (RFC 6750 "insufficient_scope").
+            text = f"{what}: denied: requested access to the resource is denied"
+            raise Denied(
+                text, hint=f"is it yours? the login to {self.name} is good, and may not do this", status=403
+            )
+        raise failure
 
     @asynccontextmanager
     async def anonymous(self, url: Url, headers: tuple[tuple[str, str], ...]) -> AsyncIterator[Response]:

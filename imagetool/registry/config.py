@@ -98,6 +98,11 @@ def api_host(domain: str) -> str:
     return API_HOSTS.get(domain, domain)
 
 
+def domain_of(host: str) -> str:
+    """The domain that people write for an API host: the inverse of `api_host`."""
+    return next((domain for domain, api in API_HOSTS.items() if api == host), host)
+
+
 def load(environ: Mapping[str, str] = os.environ, *, system: str = SYSTEM) -> Registries:
     """The configuration in force; UsageError names the file and the key that is wrong."""
     rules: dict[str, Rule] = {}

@@ -63,7 +63,7 @@ def for_status(status: int, what: str, host: str, body: bytes = b"") -> Registry
         return Unauthorized(text, hint=f"run 'imagetool login {host}'", status=status)
     if status == 403:
         return Denied(
-            text, status=status, hint=f"does the account of 'imagetool login {host}' have the right?"
+            text, status=status, hint=f"may the account that 'imagetool login {host}' uses do this?"
         )
     if status == 404:
         return Missing(text, status=status)

@@ -119,12 +119,13 @@ class Job:
         if await self._to.has(blob):
             return "Layer already exists"
         origin = await self._origin(blob.digest)
-        if origin and await self._to.mount(blob, origin):
+        session = await self._to.begin(blob, origin)
+        if session is None:
             return f"Mounted from {origin}"
         if name:
             self._progress.state(name, "Pushing", blob.size)
         moved = partial(self._progress.advance, name) if name else _unseen
-        await self._to.send(Source(blob, partial(self._store.open_blob, blob.digest)), moved)
+        await self._to.send(Source(blob, partial(self._store.open_blob, blob.digest)), session, moved)
         return "Pushed"
 
     async def _origin(self, digest: Digest) -> str:

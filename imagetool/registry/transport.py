@@ -5,6 +5,7 @@ given for and to no other: a redirect to another origin loses it, one from https
 Every wait has a limit, so a peer that stalls becomes a TransportError.
 """
 
+import logging
 import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Iterator, Mapping
@@ -27,6 +28,9 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 CONNECTIONS = 16  # to one origin; pulls use at most as many as layers are fetched at once
 DRAIN = 64 << 10  # a rest this short is read, to keep the connection; a longer one costs more than a new one
 USER_AGENT = "imagetool"
+
+# Its debug lines hold whole header blocks: Location with signatures, and challenges.
+logging.getLogger("httpcore2").setLevel(logging.WARNING)
 
 
 class Timeouts(NamedTuple):
@@ -319,5 +323,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _reason(error: BaseException) -> str:
     """The system's own words if there are some: they are the shortest."""
-    words = [c.strerror for c in _causes(error) if isinstance(c, OSError) and c.strerror]
-    return clean(words[-1] if words else str(error) or type(error).__name__)
+    found = [cause for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror]
+    if not found:
+        return clean(str(error) or type(error).__name__)
+    last = found[-1]
+    known = last.errno is not None and last.errno > 0 and not isinstance(last, ssl.SSLError)
+    return clean(os.strerror(last.errno) if known and last.errno else last.strerror or "")

@@ -5,7 +5,6 @@ broke begins again: what a registry keeps of one differs from registry to regist
 """
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 from urllib.parse import urlencode
 
@@ -15,7 +14,7 @@ from imagetool.digest import Digest
 from imagetool.errors import Damaged, Denied, RegistryError, Unauthorized
 from imagetool.registry import challenge
 from imagetool.registry.auth import Scopes, bytes_body
-from imagetool.registry.client import Answer, path
+from imagetool.registry.client import path
 from imagetool.registry.errors import TransportError
 from imagetool.registry.repository import Repository
 from imagetool.registry.retry import pause
@@ -56,28 +55,31 @@ class Uploader:
     async def has(self, descriptor: Descriptor) -> bool:
         return await self._to.has_blob(descriptor.digest, descriptor.size)
 
-    async def mount(self, descriptor: Descriptor, origin: str) -> bool:
-        """Have the registry take the blob over from another of its repositories; False if it does not."""
+    async def begin(self, descriptor: Descriptor, origin: str = "") -> Session | None:
+        """Open an upload. None: it is not needed, the registry has taken the blob over from its repository
+        `origin`, which is tried first."""
+        if not origin:
+            return await self._post("", self._to.scopes)
         scopes = self._to.scopes | {challenge.repository_scope(origin, "pull")}
-        query = urlencode({"mount": descriptor.digest, "from": origin})
         try:
-            answer = await self._post(query, scopes)
+            return await self._post(urlencode({"mount": descriptor.digest, "from": origin}), scopes)
         except (Unauthorized, Denied):
-            return False  # we may not read there; writing here may be allowed all the same
-        if answer.response.status == 202:  # it opened an upload instead
-            await self._cancel(_location(answer.response.url, answer.response.header("location"), self._to))
-        return answer.response.status == 201
+            return await self.begin(
+                descriptor
+            )  # we may not read there; writing here may be allowed all the same
 
-    async def send(self, source: Source, moved: Moved) -> None:
-        """Upload a blob. `moved` gets every byte count sent, and a negative one for bytes that were sent in
-        vain when an attempt broke."""
+    async def send(self, source: Source, session: Session | None, moved: Moved) -> None:
+        """Upload a blob through the session that `begin` opened, or through fresh ones when it breaks.
+
+        `moved` gets every byte count sent, and a negative one for bytes that were sent in vain.
+        """
         chunk = self._chunk
         attempt = 0
-        while True:
+        while session:
             attempt += 1
             sent = Sent(moved)
             try:
-                await self._send(source, chunk, sent)
+                await self._send(source, session, chunk, sent)
                 return
             except TransportError as error:
                 sent.undo()
@@ -87,6 +89,7 @@ class Uploader:
                 if error.status != 413 or chunk:
                     raise
                 chunk = CHUNK
+            session = await self.begin(source.descriptor)
 
     async def manifest(self, reference: str, data: bytes, descriptor: Descriptor) -> None:
         """Put a manifest or index under a tag or digest; Damaged if the registry stored something else."""
@@ -102,8 +105,7 @@ class Uploader:
         )
         _check_digest(answer.response.header("docker-content-digest"), descriptor.digest, str(self._to))
 
-    async def _send(self, source: Source, chunk: int, sent: "Sent") -> None:
-        session = await self._begin()
+    async def _send(self, source: Source, session: Session, chunk: int, sent: "Sent") -> None:
         url, start, size = session.url, 0, source.descriptor.size
         chunk = max(chunk, session.smallest) if chunk else 0
         while chunk and start < size:
@@ -112,30 +114,23 @@ class Uploader:
             start = end
         await self._finish(source, url, start, sent)
 
-    async def _begin(self) -> Session:
-        response = (await self._post("", self._to.scopes)).response
-        if response.status != 202:
-            raise RegistryError(f"upload to {self._to}: the registry says it has what was not sent")
+    async def _post(self, query: str, scopes: Scopes) -> Session | None:
+        target = path(self._to.name, "blobs", "uploads", "")
+        answer = await self._to.registry.answer(
+            "POST",
+            f"{target}?{query}" if query else target,
+            f"upload to {self._to}",
+            scopes=scopes,
+            wanted=ACCEPTED | CREATED if query else ACCEPTED,
+        )
+        response = answer.response
+        if response.status == 201:
+            return None
         smallest = response.header("oci-chunk-min-length")
         return Session(
             _location(response.url, response.header("location"), self._to),
             int(smallest[:12]) if smallest.isascii() and smallest.isdigit() else 0,
         )
-
-    async def _post(self, query: str, scopes: Scopes) -> Answer:
-        target = path(self._to.name, "blobs", "uploads", "")
-        return await self._to.registry.answer(
-            "POST",
-            f"{target}?{query}" if query else target,
-            f"upload to {self._to}",
-            scopes=scopes,
-            wanted=ACCEPTED | CREATED,
-        )
-
-    async def _cancel(self, url: Url) -> None:
-        with suppress(RegistryError):
-            async with self._to.registry.request("DELETE", url, "upload", scopes=self._to.scopes):
-                pass
 
     async def _patch(self, source: Source, url: Url, start: int, end: int, sent: "Sent") -> Url:
         what = f"upload of {source.descriptor.digest} to {self._to}"
@@ -145,7 +140,7 @@ class Uploader:
         async with registry.request(
             "PATCH", url, what, scopes=self._to.scopes, headers=headers, body=body, slow=True
         ) as answer:
-            check_status(answer, await answer.read(READ), what, ACCEPTED, registry.host)
+            check_status(answer, await answer.read(READ), what, ACCEPTED, registry.name)
             return _location(answer.url, answer.header("location"), self._to)
 
     async def _finish(self, source: Source, url: Url, start: int, sent: "Sent") -> None:
@@ -157,7 +152,7 @@ class Uploader:
         async with registry.request(
             "PUT", url, what, scopes=self._to.scopes, headers=(OCTETS,), body=body, slow=True
         ) as answer:
-            check_status(answer, await answer.read(READ), what, CREATED, registry.host)
+            check_status(answer, await answer.read(READ), what, CREATED, registry.name)
             _check_digest(answer.header("docker-content-digest"), digest, str(self._to))
 
 

@@ -68,13 +68,14 @@ class Layout:
             "config": {"Cmd": ["/bin/sh"], **config},
             "rootfs": {"type": "layers", "diff_ids": [digest(t) for t in tars]},
         }
+        media_type = "application/vnd.oci.image.manifest.v1+json"
         body = {
             "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "mediaType": media_type,
             "config": self.blob(dump(document), "application/vnd.oci.image.config.v1+json"),
             "layers": rows,
         }
-        manifest = self.blob(dump(body), body["mediaType"])
+        manifest = self.blob(dump(body), media_type)
         return {**manifest, "platform": {"os": "linux", "architecture": architecture}}
 
     def index(self, *manifests: dict[str, Any]) -> dict[str, Any]:

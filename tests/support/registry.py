@@ -46,8 +46,9 @@ def registry(
     login: tuple[str, str] | None = None,
     token: Mapping[str, str] | None = None,
     extra: Mapping[str, Any] | None = None,
+    wait_tls: bool = False,
 ) -> Iterator[Server]:
-    """A docker-registry. `login`: basic authentication; `token`: its auth.token section; `extra`: of `http`."""
+    """A docker-registry. `login`: basic authentication; `token`: auth.token; `extra`: of `http`."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     config: dict[str, Any] = {
@@ -67,7 +68,7 @@ def registry(
     path = folder / "config.yml"
     path.write_text(json.dumps(config))  # JSON is YAML
     with running(["docker-registry", "serve", str(path)], folder / "log") as process:
-        wait_for(port, process, tls=tls, log=folder / "log")
+        wait_for(port, process, tls=tls or wait_tls, log=folder / "log")
         yield Server(f"127.0.0.1:{port}", folder / "data", ca, *(login or ("", "")))
 
 
@@ -98,6 +99,8 @@ def wait_for(port: int, process: subprocess.Popen[bytes], *, tls: bool, log: Pat
         try:
             _ask(port, tls)
             return
+        except ssl.SSLError:
+            return  # it is there, and wants a certificate
         except OSError:
             time.sleep(0.02)
     raise AssertionError(f"the registry does not start: {log.read_text()}")
