@@ -1,0 +1,96 @@
+"""What a process may do: limits, ids, capabilities, seccomp; and becoming the command. Runs in the helper.
+
+The order is the kernel's: what needs privilege first, the ids, then what is left of the capabilities.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+
+from imagetool.runtime import linux
+
+if False:
+    from typing import Any
+
+CAP_LAST = 63
+
+
+def assume(process: dict[str, Any]) -> None:
+    """Become the process of the plan in everything but its program; `process` is a part of the request."""
+    for kind, soft, hard in process["rlimits"]:
+        resource.setrlimit(kind, (soft, hard))
+    os.umask(process["umask"])
+    program = process["seccomp"]
+    if program and not process["no_new_privs"]:
+        linux.seccomp(program)  # needs CAP_SYS_ADMIN, which is about to go
+    _set_ids(process)
+    _set_capabilities(process["capabilities"])
+    if process["no_new_privs"]:
+        linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+        if program:
+            linux.seccomp(program)
+    _enter_directory(process["cwd"])
+
+
+def execute(arguments: list[str], environment: dict[str, str]) -> None:
+    """Replace this process; returns never. Raises the OSError that Docker's exit code is made of.
+
+    ENOENT: no such program in PATH; anything else: there is one, and it cannot be executed.
+    """
+    name = arguments[0]
+    found: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    for candidate in _candidates(name, environment.get("PATH", "")):
+        try:
+            os.execve(candidate, arguments, environment)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            found = error
+    raise found
+
+
+def _candidates(name: str, path: str) -> list[str]:
+    if "/" in name:
+        return [name]
+    return [f"{directory or '.'}/{name}" for directory in path.split(":")] if name else []
+
+
+def _set_ids(process: dict[str, Any]) -> None:
+    if process["set_groups"]:
+        os.setgroups(process["groups"])
+    bounding = process["capabilities"][0]
+    for number in range(CAP_LAST + 1):  # while CAP_SETPCAP is still there
+        if bounding >> number & 1:
+            continue
+        try:
+            linux.prctl(linux.PR_CAPBSET_DROP, number)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # EINVAL: beyond the kernel's last capability
+                raise
+    linux.prctl(linux.PR_SET_KEEPCAPS, 1)
+    os.setresgid(process["gid"], process["gid"], process["gid"])
+    os.setresuid(process["uid"], process["uid"], process["uid"])
+
+
+def _set_capabilities(sets: tuple[int, int, int, int, int]) -> None:
+    """sets: bounding, effective, permitted, inheritable, ambient, as masks."""
+    _, effective, permitted, inheritable, ambient = sets
+    linux.capset(effective, permitted, inheritable)
+    linux.prctl(linux.PR_CAP_AMBIENT, linux.PR_CAP_AMBIENT_CLEAR_ALL)
+    for number in range(CAP_LAST + 1):
+        if ambient >> number & 1:
+            linux.prctl(linux.PR_CAP_AMBIENT, linux.PR_CAP_AMBIENT_RAISE, number)
+
+
+def _enter_directory(path: str) -> None:
+    """chdir as the user; a directory outside the root (through /proc/self/fd) has no name in here."""
+    os.chdir(path)
+    try:
+        inside = os.getcwd().startswith("/")
+    except FileNotFoundError:
+        inside = False
+    if not inside:
+        os.chdir("/")
+        raise OSError(errno.EPERM, "the working directory is outside the container", path)

@@ -1,0 +1,40 @@
+"""Signals that reach the caller go on to the container, as `--sig-proxy` has it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from imagetool.errors import UsageError
+from imagetool.runtime.base import Container
+
+_OWN = {
+    signal.SIGCHLD, signal.SIGWINCH, signal.SIGPIPE, signal.SIGURG, signal.SIGKILL, signal.SIGSTOP,
+    signal.SIGTTIN, signal.SIGTTOU, signal.SIGTSTP, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE,
+    signal.SIGILL,
+}  # fmt: skip
+
+
+def number(text: str) -> int:
+    """A signal by name ("SIGTERM", "term") or number; UsageError if there is none such."""
+    name = text.strip().upper()
+    if name.isdecimal() and 0 < int(name) <= signal.NSIG - 1:
+        return int(name)
+    try:
+        return signal.Signals[name if name.startswith("SIG") else f"SIG{name}"].value
+    except KeyError:
+        raise UsageError(f"invalid signal {text!r}", hint="a name such as SIGTERM, or its number") from None
+
+
+@contextmanager
+def passed_on(container: Container) -> Iterator[None]:
+    """While this lasts, what is sent to the calling process is sent to the container instead."""
+    before = {}
+    for each in signal.valid_signals() - _OWN:
+        before[each] = signal.signal(each, lambda n, _frame: container.signal(n))
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -1,0 +1,185 @@
+"""A caller's terminal in front of a container's: raw mode that is always undone, resize, detach keys.
+
+`DetachKeys` is pure. Copying is a poll loop without threads: an interactive run needs nothing more.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import struct
+import termios
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+from imagetool.errors import UsageError
+
+DEFAULT_DETACH = "ctrl-p,ctrl-q"
+_CHUNK = 1 << 16
+_CONTROLS = {"@": 0, "[": 27, "\\": 28, "]": 29, "^": 30, "_": 31}
+
+
+class Ended(NamedTuple):
+    """Why the copying stopped."""
+
+    detached: bool
+
+
+class DetachKeys:
+    """Finds the sequence in what is typed; a prefix is held back until it is decided."""
+
+    def __init__(self, text: str = DEFAULT_DETACH) -> None:
+        self._keys = parse_keys(text)
+        self._held = 0  # how many of the keys are typed already
+
+    def feed(self, data: bytes) -> tuple[bytes, bool]:
+        """(what to pass on, whether the sequence is complete); what follows the sequence is dropped."""
+        if not self._keys:
+            return data, False
+        out = bytearray()
+        for byte in data:
+            out += self._step(byte)
+            if self._held == len(self._keys):
+                self._held = 0
+                return bytes(out), True
+        return bytes(out), False
+
+    def _step(self, byte: int) -> bytes:
+        typed = self._keys[: self._held] + bytes([byte])
+        self._held = next(
+            n for n in range(len(typed), -1, -1) if self._keys.startswith(typed[len(typed) - n :])
+        )
+        return typed[: len(typed) - self._held]
+
+
+def parse_keys(text: str) -> bytes:
+    """PURE: "ctrl-p,ctrl-q" or single characters, separated by commas; "" turns detaching off."""
+    return bytes(_key(word, text) for word in text.split(",")) if text else b""
+
+
+@contextmanager
+def raw_mode(fd: int) -> Iterator[None]:
+    """The terminal passes every key on; restored whatever happens, a deadly signal included."""
+    before = termios.tcgetattr(fd)
+    restore = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
+
+    def die(number: int, _frame: object) -> None:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    for number, handler in restore.items():
+        if handler is signal.SIG_DFL:
+            signal.signal(number, die)
+    try:
+        tty.setraw(fd)
+        yield
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        for number, handler in restore.items():
+            signal.signal(number, handler)
+
+
+def get_size(fd: int) -> tuple[int, int]:
+    """(rows, columns)"""
+    rows, columns, _, _ = struct.unpack("4H", fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8)))
+    return rows, columns
+
+
+def set_size(fd: int, rows: int, columns: int) -> None:
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+
+
+@contextmanager
+def following_size(source: int, target: int) -> Iterator[None]:
+    """The terminal `target` has the size of `source`, now and after each change."""
+
+    def follow(_number: int = 0, _frame: object = None) -> None:
+        with suppress(OSError):  # either side may be gone already
+            set_size(target, *get_size(source))
+
+    follow()
+    before = signal.signal(signal.SIGWINCH, follow)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGWINCH, before)
+
+
+def copy(
+    master: int, keyboard: int, screen: int, keys: DetachKeys, tee: Callable[[bytes], None] | None = None
+) -> Ended:
+    """Copy both ways until the container's side is closed, or the detach keys are typed.
+
+    keyboard: -1 if nothing is to be typed. `tee` sees all output, for a log.
+    """
+    poller = select.poll()
+    poller.register(master, select.POLLIN)
+    if keyboard >= 0:
+        poller.register(keyboard, select.POLLIN)
+    while True:
+        for fd, _ in poller.poll():
+            if fd == master:
+                data = _read(master)
+                if not data:
+                    return Ended(False)
+                _write(screen, data)
+                if tee:
+                    tee(data)
+            elif _typed(keyboard, master, keys, poller):
+                return Ended(True)
+
+
+def interact(master: int, stdin: int, stdout: int, detach: str = DEFAULT_DETACH) -> Ended:
+    """The caller's terminal is the container's until it ends or is detached from."""
+    keys = DetachKeys(detach)
+    if not os.isatty(stdin):
+        return copy(master, stdin, stdout, keys)
+    with raw_mode(stdin), following_size(stdin, master):
+        return copy(master, stdin, stdout, keys)
+
+
+def _typed(keyboard: int, master: int, keys: DetachKeys, poller: select.poll) -> bool:
+    data = _read(keyboard)
+    if not data:
+        poller.unregister(keyboard)
+        _write(master, b"\x04")  # end of file, as a terminal says it
+        return False
+    passed, done = keys.feed(data)
+    _write(master, passed)
+    return done
+
+
+def _read(fd: int) -> bytes:
+    try:
+        return os.read(fd, _CHUNK)
+    except OSError:  # EIO: the last process has closed the terminal
+        return b""
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:
+            select.select([], [fd], [])
+        except OSError:  # nobody reads any more; the other direction says when it is over
+            return
+
+
+def _key(word: str, text: str) -> int:
+    low = word.lower()
+    if len(word) == 1 and word.isascii():
+        return ord(word)
+    if low.startswith("ctrl-") and len(low) == 6:
+        last = low[5]
+        if "a" <= last <= "z":
+            return ord(last) - ord("a") + 1
+        if last in _CONTROLS:
+            return _CONTROLS[last]
+    raise UsageError(f"invalid detach keys {text!r}", hint="such as ctrl-p,ctrl-q: letters or ctrl-LETTER")

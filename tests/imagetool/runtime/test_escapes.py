@@ -1,0 +1,288 @@
+"""Ways out of a container that others had, each closed: remove the guard and its test fails."""
+
+from __future__ import annotations
+
+import os
+import resource
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from imagetool.errors import ImageToolError, UsageError
+from imagetool.runtime import inroot, users
+from imagetool.runtime.errors import SandboxError
+from imagetool.runtime.options import ImageDefaults, Mount
+from tests.imagetool.runtime.kit import Runner
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def test_working_directory_through_a_descriptor(runner: Runner, tmp_path: Path) -> None:
+    """A directory of the host as the standard input must not become the working directory."""
+    outside = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(SandboxError, match="outside the container"):
+            runner.run("ls", stdin=outside, workdir="/proc/self/fd/0")
+    finally:
+        os.close(outside)
+
+
+@pytest.mark.parametrize("number", range(3, 12))
+def test_no_descriptor_of_the_host_is_reachable(either: Runner, number: int) -> None:
+    with pytest.raises(ImageToolError):
+        either.run("ls", workdir=f"/proc/self/fd/{number}")
+
+
+def test_inherited_descriptors_are_closed(runner: Runner, tmp_path: Path) -> None:
+    leaked = os.open(tmp_path, os.O_RDONLY)
+    os.set_inheritable(leaked, True)
+    try:
+        assert runner.run("sh", "-c", "ls /proc/self/fd | wc -l").out == "4\n"
+        runner.prepare("sleep", "60")
+        with runner.created() as container:
+            container.start()
+            assert runner.join(container, "sh", "-c", "ls /proc/self/fd | wc -l").out == "4\n"
+    finally:
+        os.close(leaked)
+
+
+def test_environment_does_not_leak(either: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_OF_THE_HOST", "1234")
+    assert "SECRET" not in either.run("env").out
+    assert "SECRET" not in either.run("cat", "/proc/1/environ").out
+
+
+def test_the_waiting_process_has_no_secrets(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_OF_THE_HOST", "1234")
+    runner.prepare("true")
+    with runner.created() as container:
+        assert b"SECRET" not in Path(f"/proc/{container.pid}/environ").read_bytes()
+        targets = {
+            os.readlink(f"/proc/{container.pid}/fd/{n}").split(":")[0] for n in _descriptors(container.pid)
+        }
+        assert targets == {"/dev/null", "socket"}
+        container.start()
+        container.wait()
+
+
+@pytest.mark.parametrize("name", ["proc", "sys", "dev"])
+def test_a_link_in_place_of_a_system_directory(
+    runner: Runner, rootfs: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "target").mkdir()
+    (rootfs / "elsewhere").mkdir()
+    (rootfs / name).symlink_to("/elsewhere")
+    with pytest.raises(SandboxError, match="link"):
+        runner.run("true")
+    assert os.listdir(rootfs / "elsewhere") == []
+
+
+def test_a_link_below_dev(runner: Runner, rootfs: Path, tmp_path: Path) -> None:
+    """The image's /dev is covered by a fresh one: what it has prepared there is not used."""
+    (rootfs / "dev").mkdir()
+    (rootfs / "dev/pts").symlink_to(tmp_path)
+    (rootfs / "dev/shm").symlink_to("/etc")
+    assert runner.run("sh", "-c", "ls /etc; test -L /dev/shm || echo real").out == "group\npasswd\nreal\n"
+
+
+def test_links_that_point_out_of_the_root(either: Runner, rootfs: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "f").write_text("host")
+    (rootfs / "out").symlink_to("../../../../../../../../" + str(secret))
+    (rootfs / "abs").symlink_to(secret)
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    for number, target in enumerate(("/out/x", "/abs/y")):
+        with suppress(ImageToolError):  # crun refuses a link that dangles
+            either.run("true", mounts=(Mount("bind", str(volume), target),))
+        assert sorted(os.listdir(secret)) == ["f"], number
+
+
+@pytest.mark.parametrize("target", ["/proc", "/proc/sys", "/proc/self/attr"])
+def test_no_volume_on_proc(runner: Runner, tmp_path: Path, target: str) -> None:
+    with pytest.raises(UsageError, match="cannot mount on"):
+        runner.prepare("true", mounts=(Mount("bind", str(tmp_path), target),))
+
+
+def test_no_volume_on_proc_through_a_link(runner: Runner, rootfs: Path, tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    (rootfs / "data").symlink_to("/proc")
+    (rootfs / "deep").symlink_to("/proc/sys")
+    for target in ("/data", "/deep", "/data/self/attr"):
+        with pytest.raises(SandboxError, match="into /proc"):
+            runner.run("true", mounts=(Mount("bind", str(tmp_path / "v"), target),))
+
+
+def test_no_module_is_imported_from_the_image(runner: Runner, rootfs: Path) -> None:
+    """The image has the interpreter's own library directory: nothing in it may be executed."""
+    library = Path(os.__file__).parent
+    trap = rootfs / str(library).lstrip("/")
+    trap.mkdir(parents=True)
+    for name in (
+        "contextlib",
+        "traceback",
+        "encodings",
+        "signal",
+        "re",
+        "enum",
+        "typing",
+        "warnings",
+        "linecache",
+    ):
+        (trap / f"{name}.py").write_text("open('/trapped', 'w')\n")
+    for command in (["true"], ["missing"]):
+        try:
+            runner.run(*command, init=True)
+        except SandboxError:
+            continue
+    assert not (rootfs / "trapped").exists()
+
+
+def test_the_interpreter_cannot_be_written_to(runner: Runner) -> None:
+    """What /proc/PID/exe of the waiting process leads to is read-only for everybody (else: the host's Python)."""
+    runner.prepare("true")
+    with runner.created() as container:
+        with pytest.raises(OSError, match=r"Read-only|busy|not permitted"):
+            os.close(os.open(f"/proc/{container.pid}/exe", os.O_WRONLY))
+        mounted = os.statvfs(f"/proc/{container.pid}/exe")
+        assert mounted.f_flag & os.ST_RDONLY
+        container.start()
+        container.wait()
+
+
+def test_the_waiting_process_cannot_be_traced(runner: Runner) -> None:
+    """Another process of the container, with the same user, reads neither its memory nor its descriptors."""
+    runner.prepare("true")
+    with runner.created() as container:
+        assert os.stat(f"/proc/{container.pid}/fd").st_uid == 0
+        assert _dumpable(container.pid) is False
+        container.start()
+        container.wait()
+
+
+def test_host_files_are_out_of_reach_by_chroot(runner: Runner, tmp_path: Path) -> None:
+    """CAP_SYS_CHROOT is in the default set: the classical second chroot leads nowhere."""
+    (tmp_path / "marker-of-the-host").touch()
+    script = "mkdir /j; chroot /j /bin/true 2>/dev/null; cd /; i=0; while [ $i -lt 30 ]; do cd ..; i=$((i+1)); done; ls"
+    assert "marker" not in runner.run("sh", "-c", script).out
+    assert "marker" not in runner.run("sh", "-c", script, isolation="chroot", host={"cgroup_version": 0}).out
+
+
+def test_old_root_is_not_mounted(either: Runner) -> None:
+    lines = either.run("cat", "/proc/self/mountinfo").out.splitlines()
+    roots = [line.split()[4] for line in lines]
+    assert roots.count("/") == 1
+    assert not [r for r in roots if r.startswith(("/sys/fs/cgroup/", "/var", "/mnt", "/work"))]
+
+
+def test_devices_in_the_image_are_dead(runner: Runner, rootfs: Path) -> None:
+    os.mknod(rootfs / "kmsg", 0o20666, os.makedev(1, 11))
+    result = runner.run("head", "-c1", "/kmsg", host={"cgroup_version": 0})
+    assert result.code != 0
+    assert "ermission denied" in result.err
+
+
+def test_sysctls_of_the_host_stay(runner: Runner) -> None:
+    for name in ("kernel.core_pattern", "vm.swappiness", "net/../kernel/core_pattern"):
+        with pytest.raises(UsageError, match="not one that the container has for itself"):
+            runner.prepare("true", sysctls=((name, "x"),))
+    with pytest.raises(UsageError):
+        runner.prepare("true", sysctls=(("net.ipv4.ip_forward", "1"),), network="host")
+
+
+class TestAccounts:
+    """/etc/passwd and /etc/group belong to the image."""
+
+    def test_a_link_to_the_hosts_file(self, rootfs: Path, tmp_path: Path) -> None:
+        (tmp_path / "passwd").write_text("web:x:0:0::/:\n")
+        (rootfs / "etc/passwd").unlink()
+        (rootfs / "etc/passwd").symlink_to(tmp_path / "passwd")
+        assert self.read(rootfs) == b""
+
+    def test_a_climbing_link(self, rootfs: Path) -> None:
+        (rootfs / "etc/passwd").unlink()
+        (rootfs / "etc/passwd").symlink_to("../../../../../../../../../etc/passwd")
+        with pytest.raises(OSError, match="symbolic link"):
+            self.read(rootfs)
+
+    def test_a_link_inside_is_followed(self, rootfs: Path) -> None:
+        (rootfs / "etc/passwd").rename(rootfs / "srv/accounts")
+        (rootfs / "etc/passwd").symlink_to("/srv/accounts")
+        assert b"web" in self.read(rootfs)
+
+    def test_a_pipe_does_not_hang(self, rootfs: Path) -> None:
+        (rootfs / "etc/passwd").unlink()
+        os.mkfifo(rootfs / "etc/passwd")
+        with pytest.raises(OSError, match="not a regular file"):
+            self.read(rootfs)
+
+    def test_a_device_is_not_read(self, rootfs: Path) -> None:
+        (rootfs / "etc/passwd").unlink()
+        os.mknod(rootfs / "etc/passwd", 0o20666, os.makedev(1, 5))
+        with pytest.raises(OSError, match="not a regular file"):
+            self.read(rootfs)
+
+    def test_a_huge_file_is_refused(self, rootfs: Path) -> None:
+        os.truncate(rootfs / "etc/passwd", users.FILE_MAX + 1)
+        with pytest.raises(OSError, match="larger than"):
+            self.read(rootfs)
+
+    def test_a_loop_ends(self, rootfs: Path) -> None:
+        (rootfs / "etc/passwd").unlink()
+        (rootfs / "etc/passwd").symlink_to("passwd")
+        with pytest.raises(OSError, match="symbolic link"):
+            self.read(rootfs)
+
+    def read(self, rootfs: Path) -> bytes:
+        root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY)
+        try:
+            return inroot.read_in_root(root, "etc/passwd", users.FILE_MAX)
+        finally:
+            os.close(root)
+
+
+def test_a_hostile_passwd_gives_no_root(either: Runner, rootfs: Path) -> None:
+    """Numbers that wrap, or that are not numbers, are nobody's."""
+    (rootfs / "etc/passwd").write_text(
+        "a:x:4294967296:0::/:\nb:x:-1:0::/:\nc:x:0x0:0::/:\nd:x:\u0660:0::/:\n"
+    )
+    for name in "abcd":
+        with pytest.raises(UsageError, match="unable to find user"):
+            either.prepare("id", user=name)
+
+
+def test_no_capability_survives_a_user(either: Runner) -> None:
+    result = either.run("sh", "-c", "grep -E 'Cap(Eff|Prm|Amb)' /proc/self/status", user="12345")
+    assert set(result.out.split()[1::2]) == {"0000000000000000"}
+
+
+def test_limits_of_the_host_hold(runner: Runner) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert runner.run("sh", "-c", "ulimit -Sn; ulimit -Hn").out.split() == [str(soft), str(hard)]
+
+
+def test_privileged_has_what_there_is(either: Runner) -> None:
+    result = either.run(
+        "sh", "-c", "grep CapEff /proc/self/status; mount -t tmpfs t /tmp && echo mounted", privileged=True
+    )
+    assert result.out.split()[1] == f"{either.host.capabilities:016x}"
+    assert "mounted" in result.out
+
+
+def test_an_image_without_a_shell_or_files(runner: Runner, rootfs: Path) -> None:
+    for path in sorted(rootfs.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    with pytest.raises(SandboxError) as caught:
+        runner.run(image=ImageDefaults(command=("/hello",)))
+    assert caught.value.exit_code == 127
+
+
+def _descriptors(pid: int) -> list[str]:
+    return os.listdir(f"/proc/{pid}/fd")
+
+
+def _dumpable(pid: int) -> bool:
+    """Without CAP_SYS_PTRACE the kernel answers by the dumpable flag: the owner of the files in /proc tells it."""
+    return os.stat(f"/proc/{pid}/environ").st_uid != 0
