@@ -65,6 +65,10 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(f"{e.filename}: {e.strerror}" if e.filename else str(e.strerror or e))
     except KeyboardInterrupt:
         return 130
+    except Exception as e:
+        if "-d" in sys.argv:
+            raise
+        return _fail(f"internal error: {type(e).__name__}: {e} (with -d it comes with a traceback)")
 
 
 def run(argv: list[str]) -> int:
@@ -94,7 +98,7 @@ def parse_arguments(argv: list[str]) -> Arguments:
             return arguments._replace(names=(*arguments.names, *rest))
         if word in ("-o", "--control") and not rest:
             raise SetupError(f"{word} needs a value", hint="see: unionfs --help")
-        if word == "--control":
+        if word == "--control" and rest[0].isdecimal():
             arguments = arguments._replace(control=int(rest.pop(0)))
         elif word.startswith("-o"):
             arguments = arguments._replace(words=(*arguments.words, word[2:] or rest.pop(0)))
@@ -159,7 +163,9 @@ def _remount(arguments: Arguments) -> int:
 
 def _asks_remount(arguments: Arguments) -> bool:
     """mount(8) runs the program again, with all the options of the mount and no layers."""
-    return any("remount" in words.split(",") for words in arguments.words)
+    from unionfs.options import split
+
+    return any("remount" in split(words, ",") for words in arguments.words)
 
 
 def _names(names: tuple[str, ...]) -> tuple[str, str]:
@@ -183,7 +189,7 @@ def _only(argv: list[str]) -> str:
 def _refresh(target: str) -> None:
     from unionfs.control import ask
 
-    print(f"{target}: {ask(target, 'refresh')['dropped']} cached names and inodes dropped")
+    _say(f"{target}: {ask(target, 'refresh')['dropped']} cached names and inodes dropped")
 
 
 def _index(path: str) -> None:
@@ -193,10 +199,15 @@ def _index(path: str) -> None:
     if found.warning:
         raise SetupError(f"{path}: the index is not saved: {found.warning}")
     done = f"index built, for {found.rebuilt}" if found.rebuilt else "index sound"
-    print(f"{path}: {found.entries} entries, {done}")
+    _say(f"{path}: {found.entries} entries, {done}")
 
 
 _COMMANDS = {"index": _index, "refresh": _refresh}
+
+
+def _say(text: str) -> None:
+    """Prints a line with names in it, which need not be valid in any encoding."""
+    sys.stdout.buffer.write(os.fsencode(text) + b"\n")
 
 
 def _fail(text: str) -> int:

@@ -7,18 +7,24 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import trio
 
 from unionfs import control, mountpoint
+from unionfs.errors import SetupError
 from unionfs.fuse import abi
 from unionfs.fuse.options import ServerOptions
-from unionfs.fuse.server import Server
 from unionfs.model import is_dir
 from unionfs.options import MS_RDONLY, MountOptions
 from unionfs.serve import Job, request
 from unionfs.stack import Stack
+
+if TYPE_CHECKING:
+    from unionfs.fuse.server import Server
 
 _ENDS = (signal.SIGTERM, signal.SIGINT)
 _LINE_LIMIT = 64  # bytes; questions are single words
@@ -28,15 +34,39 @@ log = logging.getLogger("unionfs")
 
 async def main(job: Job, stack: Stack, fd: int, device: int) -> None:
     """Serves until the kernel says that the mount is gone."""
-    server = Server(fd, stack.tree, stack.files, server_options(job), log.error)
+    server = _driver(job.options.driver)(fd, stack.tree, stack.files, server_options(job), log.error)
     service = Service(server, stack, job.places.target, fd, device)
+    failure = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(service.watch_signals)
-        nursery.start_soon(service.listen)
+        nursery.start_soon(_harmlessly, service.listen)
         if job.lifeline is not None:
-            nursery.start_soon(service.follow, job.lifeline)
-        await server.serve()
+            nursery.start_soon(_harmlessly, service.follow, job.lifeline)
+        try:
+            await server.serve()
+        except Exception as e:  # to be raised as it is, not in a group
+            failure = e
         nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _harmlessly(task: Callable[..., Awaitable[None]], *args: object) -> None:
+    """Runs what the mount can do without."""
+    try:
+        await task(*args)
+    except Exception:
+        log.exception("questions are not answered any more")
+
+
+def _driver(name: str) -> type[Server]:
+    """The driver's server class. Each is only imported where it is used."""
+    module = {"kernel": "unionfs.fuse.server", "pyfuse3": "unionfs.fuse.pyfuse"}[name]
+    try:
+        found: type[Server] = import_module(module).Server
+    except ImportError as e:
+        raise SetupError(f"the driver {name} cannot be used: {e}", hint="try driver=kernel") from e
+    return found
 
 
 def server_options(job: Job) -> ServerOptions:

@@ -251,8 +251,8 @@ def _spawn(arguments: list[str], comm_fd: int | None) -> tuple[int, int]:
     output, into = os.pipe()
     actions = [(os.POSIX_SPAWN_DUP2, into, 2), (os.POSIX_SPAWN_DUP2, into, 1)]
     if comm_fd is not None:
-        actions.append((os.POSIX_SPAWN_DUP2, comm_fd, comm_fd + 100))
-        environment[_COMM_FD] = str(comm_fd + 100)  # a copy, for the original closes on exec
+        os.set_inheritable(comm_fd, True)
+        environment[_COMM_FD] = str(comm_fd)
     try:
         pid = os.posix_spawn(program, [program, *arguments], environment, file_actions=actions)
     except BaseException:

@@ -7,6 +7,7 @@ already there, so that whoever waits for it waits once.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import resource
@@ -41,6 +42,7 @@ class Job(NamedTuple):
 
 def serve(job: Job) -> None:
     """Mounts and serves; returns when the mount is gone. Raises SetupError when there is to be none."""
+    gc.disable()  # imports make nothing but what stays
     os.umask(0)
     _raise_file_limit()
     with closing(open_stack(job.places, policy(job.options))) as stack, _signals_blocked():
@@ -140,4 +142,6 @@ def _run(job: Job, stack: Stack, fd: int, device: int) -> None:
 
     from unionfs.loop import main
 
+    gc.freeze()  # what is there now stays, and need not be looked at again
+    gc.enable()
     trio.run(main, job, stack, fd, device)
