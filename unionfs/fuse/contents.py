@@ -6,10 +6,12 @@ from __future__ import annotations
 import errno
 import os
 
+from unionfs import sysfd
+from unionfs.files import copy_between
 from unionfs.fuse import abi
 from unionfs.fuse import opcodes as op
 from unionfs.fuse.abi import Buffer, Head
-from unionfs.fuse.work import Answer, Context, Handler, Work, copied_up
+from unionfs.fuse.work import Answer, Context, Handler, Work, copied_up, lent
 from unionfs.layers.base import Source
 
 
@@ -56,15 +58,7 @@ class Contents:
             return os.preadv(source.fd, [into], source.start + offset)
 
     def _read_later(self, unique: int, source: Source, offset: int, size: int) -> Work:
-        """The thread gets a descriptor of its own: a copy-up may close the other meanwhile."""
-        fd = os.dup(source.fd)
-
-        def run() -> bytes:
-            try:
-                return pread_all(fd, source.start + offset, size)
-            finally:
-                os.close(fd)
-
+        run = lent(lambda fd: pread_all(fd, source.start + offset, size), source.fd)
         return Work(run, lambda payload: abi.data(unique, payload))
 
     def write(self, head: Head, buf: Buffer) -> Answer:
@@ -74,19 +68,19 @@ class Contents:
         return abi.sized(head.unique, self._files.write(head.nodeid, offset, payload, kill_suidgid))
 
     def fsync(self, head: Head, buf: Buffer) -> Answer:
-        node, datasync = head.nodeid, abi.fsync_in(buf)
-        return Work(lambda: self._files.fsync(node, datasync), lambda _: abi.done(head.unique))
+        fd = self._files.sync_fd(head.nodeid)
+        if fd is None:
+            return abi.done(head.unique)
+        sync = os.fdatasync if abi.fsync_in(buf) else os.fsync
+        return Work(lent(sync, fd), lambda _: abi.done(head.unique))
 
     def fallocate(self, head: Head, buf: Buffer) -> Answer:
         node = head.nodeid
         if work := copied_up(self._ctx, node, self.fallocate, head, buf):
             return work
         mode, offset, length = abi.fallocate_in(buf)
-        return Work(
-            lambda: self._files.fallocate(node, mode, offset, length),
-            lambda _: abi.done(head.unique),
-            node=node,
-        )
+        run = lent(lambda fd: sysfd.fallocate(fd, mode, offset, length), self._files.upper_fd(node))
+        return Work(run, lambda _: abi.done(head.unique), node=node)
 
     def lseek(self, head: Head, buf: Buffer) -> Answer:
         offset, whence = abi.lseek_in(buf)
@@ -99,11 +93,13 @@ class Contents:
         if head.opcode == op.COPY_FILE_RANGE:
             length = min(length, 0x7FFFF000)  # its reply counts in 32 bits
         reply = abi.sized if head.opcode == op.COPY_FILE_RANGE else abi.offset
-        return Work(
-            lambda: self._files.copy_range(head.nodeid, off_in, target, off_out, length),
-            lambda copied: reply(head.unique, copied),
-            node=target,
-        )
+        source = self._files.source(head.nodeid)
+
+        def copy(own: int, fd: int) -> int:
+            return copy_between(source._replace(fd=own), off_in, fd, off_out, length)
+
+        run = lent(copy, source.fd, self._files.upper_fd(target))
+        return Work(run, lambda copied: reply(head.unique, copied), node=target)
 
 
 def pread_all(fd: int, offset: int, size: int) -> bytes:

@@ -8,7 +8,7 @@ from unionfs.errors import UnionError
 from unionfs.fuse import abi
 from unionfs.fuse import opcodes as op
 from unionfs.fuse.abi import Buffer, Head
-from unionfs.fuse.work import Answer, Context, Handler, Work
+from unionfs.fuse.work import Answer, Context, Handler, Work, lent
 
 
 class Directories:
@@ -58,5 +58,7 @@ class Directories:
         return listing.reply(head.unique)
 
     def fsyncdir(self, head: Head, buf: Buffer) -> Answer:
-        node = head.nodeid
-        return Work(lambda: self._ctx.files.fsyncdir(node), lambda _: abi.done(head.unique))
+        top, node = self._tree.upper, self._tree.nodes[head.nodeid]
+        if top is None or not node.upper:
+            return abi.done(head.unique)
+        return Work(lent(top.sync_name, top.dir_fd(node)), lambda _: abi.done(head.unique))

@@ -22,6 +22,7 @@ from unionfs.fuse.directories import Directories
 from unionfs.fuse.names import Names
 from unionfs.fuse.opens import Opens
 from unionfs.fuse.ordering import changed
+from unionfs.fuse.storing import Storing, may_store
 from unionfs.fuse.work import Answer, Context, Handler, Work
 
 Log = Callable[[str], None]
@@ -47,10 +48,20 @@ class Dispatcher:
         self.working = 0
         self.opens = Opens(ctx)
         self._handlers: list[Handler] = [self._refuse] * (op.LAST + 1)
+        self.storing: Storing | None = None
         self._handlers[op.DESTROY] = lambda head, buf: abi.done(head.unique)
         for group in (Names(ctx), Attributes(ctx), Directories(ctx), Contents(ctx), self.opens):
             for opcode, handler in group.handlers().items():
                 self._handlers[opcode] = handler
+        if ctx.options.readahead and may_store(ctx):
+            self._read_ahead(Storing(ctx, self))
+
+    def _read_ahead(self, storing: Storing) -> None:
+        self.storing = storing
+        for opcode in (op.READ, op.OPEN):
+            self._handlers[opcode] = storing.reading(self._handlers[opcode])
+        for opcode in (op.FORGET, op.BATCH_FORGET):
+            self._handlers[opcode] = storing.forgetting(self._handlers[opcode])
 
     def handle(self, buf: Buffer) -> None:
         """Answers the request in `buf`, now or later; the buffer is free again afterwards."""
@@ -94,6 +105,25 @@ class Dispatcher:
     def _refuse(self, head: Head, buf: Buffer) -> Answer:
         return abi.error(head.unique, _REFUSED.get(head.opcode, errno.ENOSYS))
 
+    def at_work(self) -> bool:
+        """Whether a thread wants to go on: a loop that polls would keep the interpreter from it."""
+        return bool(self.working or (self.storing and self.storing.under_way()))
+
+    def is_busy(self, node: int) -> bool:
+        return node in self._busy
+
+    def hold(self, node: int) -> None:
+        """Makes requests that change the node wait until `let_go`."""
+        self._busy.setdefault(node, deque())
+
+    def let_go(self, node: int) -> None:
+        """Handles what waited for a node as if it had just arrived, until the node is busy again."""
+        waiting = self._busy.pop(node)
+        while waiting:
+            head, saved = waiting.popleft()
+            if not (self._busy and self._queue(head, saved)):
+                self._reply(head, self._answer(head, saved))
+
     # Work in threads
 
     def _queue(self, head: Head, buf: Buffer) -> bool:
@@ -118,7 +148,7 @@ class Dispatcher:
             self._reply(head, self._inline(head, work))
             return
         if work.node:
-            self._busy.setdefault(work.node, deque())
+            self.hold(work.node)
         self.working += 1
         self._nursery.start_soon(self._run, head, work)
 
@@ -136,13 +166,13 @@ class Dispatcher:
             while isinstance(answer, Work):
                 if answer.node:
                     nodes.add(answer.node)
-                    self._busy.setdefault(answer.node, deque())
+                    self.hold(answer.node)
                 answer = await self._step(head, answer)
             self._reply(head, answer)
         finally:
             self.working -= 1
             for node in nodes:
-                self._resume(node)
+                self.let_go(node)
 
     async def _step(self, head: Head, work: Work) -> Answer:
         try:
@@ -157,11 +187,3 @@ class Dispatcher:
             return work.then(result)
         except Exception as error:
             return self._failed(head, error)
-
-    def _resume(self, node: int) -> None:
-        """Handles what waited for a node as if it had just arrived, until the node is busy again."""
-        waiting = self._busy.pop(node)
-        while waiting:
-            head, saved = waiting.popleft()
-            if not (self._busy and self._queue(head, saved)):
-                self._reply(head, self._answer(head, saved))

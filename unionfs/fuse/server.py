@@ -89,7 +89,14 @@ class Server:
         """Requests served by name, and what the techniques have done."""
         counts = self._dispatcher.counts if self._dispatcher else []
         named = {op.NAMES[code].lower(): n for code, n in enumerate(counts) if n and code in op.NAMES}
-        return named | {"poll_hits": self._polling.hits, "poll_misses": self._polling.misses}
+        storing = self._dispatcher.storing if self._dispatcher else None
+        return named | {
+            "poll_hits": self._polling.hits,
+            "poll_misses": self._polling.misses,
+            "stored_files": storing.files if storing else 0,
+            "stored_bytes": storing.bytes if storing else 0,
+            "stored_late": storing.late if storing else 0,
+        }
 
     def _context(self, session: Session) -> Context:
         options = self._options
@@ -120,7 +127,7 @@ class Server:
 
     async def _loop(self, dispatcher: Dispatcher) -> None:
         device, polling, handle = self._device, self._polling, dispatcher.handle
-        buf, receive = device.buf, device.receive
+        buf, receive, storing = device.buf, device.receive, dispatcher.storing
         try:
             while True:
                 served, turn = 0, TURN_WITH_WORK if dispatcher.working else TURN
@@ -130,10 +137,14 @@ class Server:
                 polling.served(served)
                 if served >= turn:
                     await trio.lowlevel.checkpoint()
-                elif dispatcher.working or not (polling.worth() and self._look()):
+                    continue
+                if dispatcher.at_work() or not (polling.worth() and self._look()):
                     await trio.lowlevel.wait_readable(device.fd)
         except Unmounted:
             return
+        finally:
+            if storing is not None:
+                storing.close()
 
     def _look(self) -> bool:
         """Looks for the next request for the time of a window, and serves it."""

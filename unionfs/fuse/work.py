@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,6 +45,20 @@ class Context(NamedTuple):
     session: Session
     valid: Valid = FOREVER
     negative: Valid = FOREVER
+
+
+def lent(run: Callable[..., Any], *fds: int) -> Callable[[], Any]:
+    """`run` with descriptors of its own, for a thread: the tree may close `fds` at any moment."""
+    own = [os.dup(fd) for fd in fds]
+
+    def closing() -> Any:
+        try:
+            return run(*own)
+        finally:
+            for fd in own:
+                os.close(fd)
+
+    return closing
 
 
 def copied_up(
