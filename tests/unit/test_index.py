@@ -299,6 +299,14 @@ def test_damaged_name(tar, index, at, form, value):
             pass
 
 
+def test_damaged_name_that_is_empty(tar, index):
+    data = index.read_bytes()
+    assert b"d\0g\0gone" in data
+    index.write_bytes(data.replace(b"d\0g\0gone", b"d\0\0xgone"))
+    with open_tar_layer(str(tar)) as layer, pytest.raises(LayerError, match="names of entries"):
+        layer.names(0)
+
+
 def test_damaged_parent(tar, index):
     with forged(tar, index, F, 4, "<I", F) as layer:
         for ask in (layer.path, layer.parent):

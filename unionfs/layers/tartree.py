@@ -114,9 +114,8 @@ class Tree:
         inode = self._target(member.link)
         if member.size:
             self._set_data(inode, member)
-        if parent.children.get(name) != inode:
-            self._linked.add(inode)
-            self._attach(parent, name, inode)
+        self._linked.add(inode)
+        self._attach(parent, name, inode)
 
     def _target(self, link: bytes) -> int:
         """The inode that a hard link means now."""
