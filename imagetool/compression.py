@@ -268,16 +268,26 @@ class _Zstd:
 
 
 class _Encoder:
+    """Feeds the library whole pieces: what ISA-L writes depends on how its input is cut."""
+
     def __init__(self, stream: Any, sink: Sink) -> None:
         self._stream = stream
         self._sink = sink
+        self._gathered = bytearray()
 
     def feed(self, chunk: bytes | memoryview) -> None:
-        if piece := self._stream.compress(chunk):
-            self._sink(piece)
+        self._gathered += chunk
+        while len(self._gathered) >= PIECE:
+            self._compress(bytes(self._gathered[:PIECE]))
+            del self._gathered[:PIECE]
 
     def finish(self) -> None:
+        self._compress(bytes(self._gathered))
         if piece := self._stream.flush():
+            self._sink(piece)
+
+    def _compress(self, data: bytes) -> None:
+        if piece := self._stream.compress(data):
             self._sink(piece)
 
 

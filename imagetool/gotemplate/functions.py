@@ -106,10 +106,10 @@ def _title(text: Value) -> str:
     return re.sub(r"(?<![\w'])\w", lambda match: match[0].upper(), _text(text, "the argument"))
 
 
-def _pad(text: Value, before: Value, after: Value) -> str:
+def _pad(text: str, before: Value, after: Value) -> str:
     """Docker's: blanks around a text that is not empty."""
-    text = _text(text, "the first argument")
-    return " " * _number(before, "the padding") + text + " " * _number(after, "the padding") if text else text
+    blanks = [" " * min(_number(count, "the padding"), 10_000) for count in (before, after)]
+    return text.join(blanks) if _text(text, "the first argument") else ""
 
 
 def _truncate(text: Value, length: Value) -> str:

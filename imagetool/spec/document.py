@@ -21,7 +21,7 @@ def parse_document(data: bytes, media_type: str | None = None) -> Manifest | Ind
     if media_type is None:
         media_type = _guess(data)
     document = _parse(data, media_type)
-    if document.media_type != media_type and _own_type(data) is not None:
+    if document.media_type != media_type and _own_type(data):
         raise Malformed(f"manifest is announced as {media_type} and calls itself {document.media_type}")
     return document._replace(media_type=media_type)
 

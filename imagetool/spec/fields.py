@@ -65,9 +65,9 @@ class Fields:
     def rest(self) -> dict[str, Json]:
         return self._left
 
-    def text(self, name: str, default: str = "") -> str:
-        value = self._take(name, str, "text")
-        return default if value is None else value
+    def text(self, name: str) -> str:
+        """ "" where there is none."""
+        return self._take(name, str, "text") or ""
 
     def integer(self, name: str, *, low: int = 0) -> int | None:
         value: int | None = self._take(name, int, "a whole number")

@@ -42,7 +42,7 @@ class Manifest(NamedTuple):
         fields = _open(data, "manifest", mediatypes.MANIFESTS)
         if "manifests" in fields.rest():
             raise Malformed("manifest has a field 'manifests': it is not clear what it is")
-        media_type = fields.text("mediaType", mediatypes.OCI_MANIFEST)
+        media_type = fields.text("mediaType") or mediatypes.OCI_MANIFEST
         config = Descriptor.from_json(fields.object("config"), "manifest's config")
         layers = _descriptors(fields, "layers", "layer")
         return Manifest(config, layers, media_type, fields.text_map("annotations"), fields.rest())
@@ -70,7 +70,7 @@ class Index(NamedTuple):
         fields = _open(data, "index", mediatypes.INDEXES)
         if "layers" in fields.rest() or "config" in fields.rest():
             raise Malformed("index has a field 'layers' or 'config': it is not clear what it is")
-        media_type = fields.text("mediaType", mediatypes.OCI_INDEX)
+        media_type = fields.text("mediaType") or mediatypes.OCI_INDEX
         manifests = _descriptors(fields, "manifests", "manifest")
         return Index(manifests, media_type, fields.text_map("annotations"), fields.rest())
 
@@ -122,8 +122,8 @@ def _level(variant: str) -> int:
 
 def _open(data: bytes, what: str, types: frozenset[str]) -> Fields:
     fields = Fields(load(data, what), what)
-    media_type = fields.rest().get("mediaType")
-    if media_type is not None and media_type not in types:
+    media_type = Fields(fields.rest(), what).text("mediaType")
+    if media_type and media_type not in types:
         raise Malformed(f"{what} has the media type {media_type!r}")
     if fields.integer("schemaVersion") != 2:
         raise Malformed(f"{what} is not of schema version 2", hint="schema 1 images must be pushed again")
