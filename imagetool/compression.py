@@ -12,7 +12,7 @@ import lzma
 import queue
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -133,7 +133,7 @@ class Sniffer:
         self._decoder.feed(head)
 
 
-def decoded(read: Callable[[int], bytes], what: str = "stream") -> Iterator[bytes]:
+def decoded(read: Callable[[int], bytes], what: str = "stream") -> Generator[bytes, None, None]:
     """The pieces of a stream that is read with `read(size)`, decompressed whatever it is, in a thread of its own.
 
     Damaged as in `Decoder`; what `read` raises comes through. Close the generator to end the thread early.

@@ -12,16 +12,14 @@ from enum import Enum
 from typing import NamedTuple
 
 from imagetool.digest import Digest, Verifier
-from imagetool.errors import Damaged, ImageToolError
-from imagetool.spec.descriptor import Descriptor
+from imagetool.errors import Damaged, ImageToolError, Malformed
+from imagetool.spec import Descriptor, Manifest
 from imagetool.store import disk, read
 from imagetool.store.gc import stored
 from imagetool.store.layout import Layout
 from imagetool.store.lease import Lease
 from imagetool.store.limits import LIMITS, Limits
-from imagetool.store.read import Image
 from imagetool.store.rebuild import build_layer
-from imagetool.store.refs import Ref
 from imagetool.store.store import Store
 from unionfs.layers import index as fmt
 
@@ -46,17 +44,67 @@ class Problem(NamedTuple):
     blob: Descriptor | None = None  # with REBUILD: what the layer is built from
 
 
+class Survey:
+    """What the references need: every blob and every layer once, with the names of all images that need it."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self.blobs: dict[Digest, tuple[Descriptor, list[str]]] = {}
+        self.layers: dict[Digest, tuple[Descriptor, list[str]]] = {}
+        self.problems: list[Problem] = []
+
+    def add(self, target: Descriptor, name: str) -> None:
+        """Follows one reference as far as its documents can be read; what cannot is a problem of its own."""
+        self._need(self.blobs, target.digest, target, name)
+        try:
+            manifests = list(read.manifests(self._layout, target))
+        except ImageToolError as error:
+            self._unreadable(target, name, error)
+            return
+        for manifest in manifests:
+            self._need(self.blobs, manifest.digest, manifest, name)
+            self._add_image(manifest, name)
+
+    def _add_image(self, manifest: Descriptor, name: str) -> None:
+        try:
+            document = read.document(self._layout, manifest)
+            assert isinstance(document, Manifest)
+            for part in (document.config, *document.layers):
+                self._need(self.blobs, part.digest, part, name)
+            for blob, diff_id in read.image(self._layout, manifest).layers():
+                self._need(self.layers, diff_id, blob, name)
+        except ImageToolError as error:
+            self._unreadable(manifest, name, error)
+
+    @staticmethod
+    def _need(
+        parts: dict[Digest, tuple[Descriptor, list[str]]], digest: Digest, blob: Descriptor, name: str
+    ) -> None:
+        names = parts.setdefault(digest, (blob, []))[1]
+        if name not in names:
+            names.append(name)
+
+    def _unreadable(self, target: Descriptor, name: str, error: ImageToolError) -> None:
+        """A damaged or missing blob shows by itself; this is for documents that are whole and wrong."""
+        if isinstance(error, Malformed):
+            self.problems.append(Problem(f"image {target.digest}: {error.text}", Remedy.PULL, (name,)))
+
+
 def check(store: Store) -> Iterator[Problem]:
     """Every problem of a store, as it is found. StoreError when index.json cannot be read at all."""
     layout = store.layout
-    by_target: dict[Digest, list[Ref]] = {}
+    survey = Survey(layout)
     for ref in store.references():
-        by_target.setdefault(ref.target.digest, []).append(ref)
-    seen: set[Digest] = set()
-    for same in by_target.values():
-        yield from _check_reference(layout, same[0].target, _names(same), seen)
+        survey.add(ref.target, ref.name or f"<none> {ref.target.digest}")
+    yield from survey.problems
+    for digest, (blob, names) in survey.blobs.items():
+        if text := _blob_problem(layout.blob(digest), digest, blob.size):
+            yield Problem(text, Remedy.PULL, tuple(names), digest)
+    for diff_id, (blob, names) in survey.layers.items():
+        if text := _tar_problem(layout, diff_id) or _index_problem(layout, diff_id):
+            yield Problem(text, Remedy.REBUILD, tuple(names), diff_id, blob)
     for digest, path in stored(f"{layout.root}/blobs"):
-        if digest not in seen and (text := _blob_problem(path, digest, None)):
+        if digest not in survey.blobs and (text := _blob_problem(path, digest, None)):
             yield Problem(f"{text}; nothing needs it", Remedy.REMOVE, (), digest)
 
 
@@ -95,50 +143,6 @@ def _restored(layout: Layout, digest: Digest) -> bool:
     return True
 
 
-def _names(same: list[Ref]) -> tuple[str, ...]:
-    return tuple(ref.name or f"<none> {ref.target.digest}" for ref in same)
-
-
-def _check_reference(
-    layout: Layout, target: Descriptor, names: tuple[str, ...], seen: set[Digest]
-) -> Iterator[Problem]:
-    """The whole tree below one reference. What is shared by images is checked once, with the first of them."""
-    yield from _check_blob(layout, target, names, seen)
-    try:
-        found = list(read.manifests(layout, target))
-    except ImageToolError as error:
-        yield Problem(f"image {target.digest}: {error.text}", Remedy.PULL, names, target.digest)
-        return
-    for manifest in found:
-        yield from _check_blob(layout, manifest, names, seen)
-        try:
-            image = read.image(layout, manifest)
-        except ImageToolError as error:
-            yield Problem(f"image {manifest.digest}: {error.text}", Remedy.PULL, names)
-            continue
-        yield from _check_image(layout, image, names, seen)
-
-
-def _check_image(
-    layout: Layout, image: Image, names: tuple[str, ...], seen: set[Digest]
-) -> Iterator[Problem]:
-    yield from _check_blob(layout, image.manifest.config, names, seen)
-    for blob, diff_id in image.layers():
-        yield from _check_blob(layout, blob, names, seen)
-        yield from _check_layer(layout, blob, diff_id, names, seen)
-
-
-def _check_blob(
-    layout: Layout, descriptor: Descriptor, names: tuple[str, ...], seen: set[Digest]
-) -> Iterator[Problem]:
-    if descriptor.digest in seen:
-        return
-    seen.add(descriptor.digest)
-    text = _blob_problem(layout.blob(descriptor.digest), descriptor.digest, descriptor.size)
-    if text:
-        yield Problem(text, Remedy.PULL, names, descriptor.digest)
-
-
 def _blob_problem(path: str, digest: Digest, size: int | None) -> str:
     verifier = Verifier(digest, size)
     try:
@@ -153,19 +157,6 @@ def _blob_problem(path: str, digest: Digest, size: int | None) -> str:
     except Damaged as error:
         return error.text
     return ""
-
-
-def _check_layer(
-    layout: Layout, blob: Descriptor, diff_id: Digest, names: tuple[str, ...], seen: set[Digest]
-) -> Iterator[Problem]:
-    """layer.tar has the diff ID, and layer.idx belongs to it."""
-    key = Digest(f"layer {diff_id}")
-    if key in seen:
-        return
-    seen.add(key)
-    text = _tar_problem(layout, diff_id) or _index_problem(layout, diff_id)
-    if text:
-        yield Problem(text, Remedy.REBUILD, names, diff_id, blob)
 
 
 def _tar_problem(layout: Layout, diff_id: Digest) -> str:

@@ -179,7 +179,7 @@ class Ingest:
     def _start(self, chunk: bytes) -> None:
         """Now that the first bytes are known: makes the unpacker, and shows it what an earlier try left."""
         self._started = True
-        head = os.pread(self._fd, compressions.MAGIC_SIZE, 0) or chunk
+        head = os.pread(self._fd, compressions.MAGIC_SIZE, 0) + chunk[: compressions.MAGIC_SIZE]
         self._compression = compressions.detect(head)
         if self._layer:
             self._unpacker = Unpacker(

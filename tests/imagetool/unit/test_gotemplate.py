@@ -47,7 +47,8 @@ GOOD = [
     ("{{lower \"AB\"}}{{title \"ab cd\"}}", "abAb Cd"),
     ("{{eq .N 1 3}}{{ne .N 3}}{{lt .N 4}}{{le 3 .N}}{{gt \"a\" \"b\"}}{{ge .F 1.5}}", "truefalsetruetruefalsetrue"),
     ("{{not .Empty}}{{print 1 2 \"x\" 3}}{{println .N}}", "true1 2x33\n"),
-    ("{{printf \"%-4s|%4d|%04d|%.2f|%q|%x|%v|%t|%%\" \"a\" 7 7 1.234 \"q\" 255 .List true}}", 'a   |   7|0007|1.23|"q"|ff|[a b]|true|%'),
+    ("{{printf \"%-4s|%4d|%04d|%.2f|%q\" \"a\" 7 7 1.234 \"q\"}}", 'a   |   7|0007|1.23|"q"'),
+    ("{{printf \"%x|%v|%t|%%|%d\" 255 .List true}}", "ff|[a b]|true|%|%!d(MISSING)"),
     ("{{0x10}} {{-3}} {{1_000}} {{'a'}} {{`raw\\`}} {{\"\\t\\\"\"}}", '16 -3 1000 97 raw\\ \t"'),
 ]  # fmt: skip
 
@@ -122,8 +123,8 @@ PIECES = [
 def test_any_text_renders_or_is_refused(text: str) -> None:
     try:
         Template(text).render(VALUE)
-    except ImageToolError as error:
-        assert str(error)
+    except ImageToolError:
+        return
 
 
 def test_a_table_is_aligned_as_docker_aligns_it() -> None:

@@ -158,7 +158,7 @@ def config(**more: Any) -> dict[str, Any]:
 
 
 def test_a_config_of_docker_is_read_whole() -> None:
-    run = {
+    run: dict[str, Any] = {
         "Hostname": "x",
         "Cmd": ["bash"],
         "Entrypoint": None,

@@ -1,0 +1,142 @@
+"""Several processes at once, and processes that die at any step."""
+
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from imagetool.errors import NotFound
+from imagetool.store import disk, gc
+from imagetool.store.check import check
+from imagetool.store.store import Store
+from tests.imagetool.store.kit import Made, bring, image, layer
+
+LAYERS = [
+    layer({f"file{number}": random.Random(number).randbytes(400_000)}, kind)
+    for number, kind in enumerate(["gzip", "zstd", "none", "gzip"])
+]
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """The pid of a child that does some work and ends with 0, or shows what went wrong and ends with 1."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        work()
+        code = 0
+    except BaseException as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(code)
+
+
+def status(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def pulling(root: str, name: str, made: Made, *, times: int = 1) -> Callable[[], None]:
+    def work() -> None:
+        for _ in range(times):
+            bring(Store.open(root), made, f"docker.io/library/{name}")
+
+    return work
+
+
+def images() -> list[Made]:
+    """Eight images that share layers with each other."""
+    return [
+        image(*(LAYERS[(number + each) % 4] for each in range(3)), created=f"2024-01-0{number + 1}T00:00:00Z")
+        for number in range(8)
+    ]
+
+
+def test_eight_pulls_at_once_end_in_one_right_store(store: Store) -> None:
+    made = images()
+    pids = [in_child(pulling(store.root, f"a:{number}", each)) for number, each in enumerate(made)]
+    assert [status(pid) for pid in pids] == [0] * 8
+    assert {ref.name: ref.target for ref in store.references()} == {
+        f"docker.io/library/a:{number}": each.target for number, each in enumerate(made)
+    }
+    assert len(os.listdir(f"{store.root}/layers/sha256")) == 4
+    assert gc.collect(store.layout).blobs == ()
+
+
+def test_pulls_removals_and_collections_at_once(store: Store) -> None:
+    """Whatever wins, a name that is there is complete: the fixture checks every blob at the end."""
+    made = images()
+
+    def remove() -> None:
+        for _ in range(15):
+            with suppress(NotFound):
+                store.untag(["docker.io/library/a:1"])
+            store.remove([each.target.digest for each in made[::2]])
+            gc.collect(store.layout, partial_age=0)
+
+    pids = [in_child(pulling(store.root, "a:1", made[number], times=5)) for number in range(4)]
+    pids += [in_child(remove), in_child(remove)]
+    assert [status(pid) for pid in pids] == [0] * 6
+    for ref in store.references():
+        store.ensure_layers(store.image(ref.target))
+
+
+STEPS = ("rename", "fsync", "link", "unlink", "mkdir", "rmdir", "write")
+
+
+def dying(step: int) -> Callable[[], None]:
+    """Makes the process kill itself instead of doing its `step`-th change on disk."""
+    left = [step]
+
+    def install() -> None:
+        for name in STEPS:
+            real = getattr(os, name)
+
+            def call(*arguments: object, real: Callable[..., object] = real, **named: object) -> object:
+                left[0] -= 1
+                if left[0] < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(*arguments, **named)
+
+            setattr(os, name, call)
+
+    return install
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", ["gzip", "none"])
+def test_a_kill_at_any_step_of_a_pull_harms_nothing(store: Store, kind: str) -> None:
+    old = bring(store, image(layer({"a": b"old"}, kind)), "docker.io/library/a:1")
+    new = image(layer({"a": b"new" * 200_000, "b": os.urandom(600_000)}, kind))
+    step, code = 0, -1
+    while code != 0:
+
+        def work(step: int = step) -> None:
+            dying(step)()
+            bring(store, new, "docker.io/library/a:1")
+            gc.collect(store.layout, partial_age=0)
+
+        code = status(in_child(work))
+        assert code in (0, -signal.SIGKILL)
+        assert list(check(store)) == [], f"killed at step {step}"
+        assert store.resolve("a:1") in (old.target, new.target)
+        step += 1
+    assert step > 15
+    assert store.resolve("a:1") == new.target
+    store.remove([old.target.digest])
+    gc.collect(store.layout, partial_age=0)
+    assert os.listdir(f"{store.root}/partial") == []
+    assert [name for name in os.listdir(f"{store.root}/tmp") if name.startswith("lease-")] == []
+
+
+@pytest.mark.parametrize("count", [3])
+def test_stores_are_made_by_several_at_once(tmp_path: object, count: int) -> None:
+    root = f"{tmp_path}/new"
+    pids = [in_child(pulling(root, "a:1", images()[0])) for _ in range(count)]
+    assert [status(pid) for pid in pids] == [0] * count
+    assert list(check(Store.open(root, create=False))) == []
+    disk.remove_tree(root)
