@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -35,6 +36,7 @@ def main() -> int:
     if os.geteuid():
         print("benchmarks: mounting the peers needs root", file=sys.stderr)
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is mounted gets unmounted
     try:
         measured = [
             measure(

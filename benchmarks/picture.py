@@ -17,7 +17,9 @@ COLOURS = {
 }
 COLUMNS, WIDTH, ROW, GAP = 3, 400, 20, 26  # panels in a row; pixels of a panel, of a bar and between panels
 LABEL, VALUE = 150, 62  # pixels for the peer's name and for its figure
-HIDDEN = frozenset({"median", "after", "switches", "init", "add", "commit", "status"})  # in the tables only
+HIDDEN = frozenset(
+    {"median", "after", "switches", "server CPU", "init", "add", "commit", "status"}
+)  # in the tables only
 
 
 def draw(measured: Sequence[Measured]) -> str:

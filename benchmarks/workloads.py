@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from benchmarks import system
 from benchmarks.actions import Outcome
 from benchmarks.inputs import PROJECT, Inputs, Layer
-from benchmarks.peers import Peer, Place
+from benchmarks.peers import Mount, Peer, Place
 from benchmarks.system import Failed
 
 LIMIT = 600.0  # seconds after which a mount is given up
@@ -45,13 +45,14 @@ def action(name: str, *, writable: bool = True, **arguments: Any) -> Callable[[C
     def run(case: Case) -> Outcome:
         given = {key: value(case) if callable(value) else value for key, value in arguments.items()}
         with case.peer.mount(case.layers, case.place, writable=writable, limit=LIMIT) as mount:
-            return act(name, mount=str(mount.path), **given)
+            return act(name, mount, **given)
 
     return run
 
 
-def act(name: str, **arguments: Any) -> Outcome:
-    argv = [sys.executable, "-m", "benchmarks.actions", name, json.dumps(arguments)]
+def act(name: str, mount: Mount, **arguments: Any) -> Outcome:
+    given = {"mount": str(mount.path), "server": mount.pid, **arguments}
+    argv = [sys.executable, "-m", "benchmarks.actions", name, json.dumps(given)]
     return Outcome(**json.loads(system.run(argv, timeout=LIMIT, cwd=PROJECT)))
 
 
@@ -79,7 +80,7 @@ def memory(case: Case) -> Outcome:
     """MiB of the server: at its peak, after a find over everything, and after the kernel forgot it."""
     with case.peer.mount(case.layers, case.place, writable=True, limit=LIMIT) as mount:
         assert mount.pid is not None
-        outcome = act("find", mount=str(mount.path), scratch=str(case.scratch), once=True)
+        outcome = act("find", mount, scratch=str(case.scratch), once=True)
         sizes = {
             "peak": system.status_field(mount.pid, "VmHWM"),
             "after": system.status_field(mount.pid, "VmRSS"),
@@ -101,7 +102,7 @@ def idle(case: Case) -> Outcome:
         assert mount.pid is not None
         os.stat(mount.path)
         fresh = system.status_field(mount.pid, "VmRSS")
-        act("find", mount=str(mount.path), scratch=str(case.scratch), once=True)
+        act("find", mount, scratch=str(case.scratch), once=True)
         time.sleep(2)
         cpu, switches = system.cpu_and_switches(mount.pid)
         time.sleep(IDLE_SECONDS)
