@@ -12,7 +12,7 @@ from imagetool.registry import urls
 from imagetool.registry.auth import Authorizer, Scopes
 from imagetool.registry.config import domain_of
 from imagetool.registry.credentials import Credentials, Keyring
-from imagetool.registry.errors import ChallengeError, TransportError, for_status
+from imagetool.registry.errors import ChallengeError, TransportError, Untrusted, for_status
 from imagetool.registry.retry import Policy, retrying
 from imagetool.registry.transport import Body, Request, Response, Transport, check_status
 from imagetool.registry.urls import Url
@@ -197,20 +197,21 @@ class Registry:
         candidates = [Base("https", not self._insecure), Base("http", True)]
         if loopback and not self._insecure:
             candidates.reverse()  # one round trip less for what is there as a rule
-        first, second = candidates
-        return first if await self._speaks(first) else second
+        errors: list[TransportError] = []
+        for base in candidates:
+            try:
+                if await self._speaks(base):
+                    return base
+            except TransportError as error:
+                errors.append(error)  # without a port in the name, the other scheme has another one
+        raise next((error for error in errors if isinstance(error, Untrusted)), errors[0])
 
     async def _speaks(self, base: Base) -> bool:
         """Whether the other side answers in this scheme; to plain http a TLS server says 400 or hangs up."""
         url = urls.of(base.scheme, self.host, "/v2/")
-        try:
-            async with self._transport.exchange(Request("GET", url, verify=base.verify)) as response:
-                await self._note(response, url)
-                return not (base.scheme == "http" and response.status == 400)
-        except TransportError as error:
-            if not error.garbled:
-                raise  # nobody is there, in whatever scheme
-            return False
+        async with self._transport.exchange(Request("GET", url, verify=base.verify)) as response:
+            await self._note(response, url)
+            return base.scheme == "https" or response.status != 400
 
     async def _note(self, response: Response, url: Url) -> None:
         """Keep the challenge of the first answer: the next request then needs no 401 of its own."""

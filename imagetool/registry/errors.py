@@ -20,13 +20,15 @@ class ChallengeError(RegistryError):
 
 
 class TransportError(RegistryError):
-    """No usable answer came. `transient`: the same request may work in a moment. `garbled`: something is
-    there, but it does not speak what was expected (TLS, or HTTP)."""
+    """No usable answer came. `transient`: the same request may work in a moment."""
 
-    def __init__(self, text: str, *, hint: str = "", transient: bool = False, garbled: bool = False) -> None:
+    def __init__(self, text: str, *, hint: str = "", transient: bool = False) -> None:
         super().__init__(text, hint=hint)
         self.transient = transient
-        self.garbled = garbled
+
+
+class Untrusted(TransportError):
+    """A TLS server whose certificate no known authority has signed, or for another name, or expired."""
 
 
 class Busy(TransportError):

@@ -4,6 +4,7 @@ Blobs and layers that the store has are not fetched. Two pulls at once, in whate
 that somebody else is fetching is waited for. What came before a cut or a kill is kept and resumed from.
 """
 
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
@@ -29,6 +30,8 @@ PARALLEL = 3  # layers at once, as dockerd's max-concurrent-downloads
 NESTED = 4  # indexes in indexes; one level is what there is
 SHARED_WAIT = 0.05  # seconds between two looks at a layer that somebody else is fetching
 SILENT = Progress()
+
+log = logging.getLogger(__name__)
 
 
 class Options(NamedTuple):
@@ -68,7 +71,8 @@ async def pull(
     wanted = reference.digest or reference.tag or ""
     progress.line(f"{wanted}: Pulling from {reference.path}")
     with store.lease() as lease:
-        repository, document = await _locate(remote.repositories(reference), wanted)
+        known = await trio.to_thread.run_sync(_known, store, str(reference))
+        repository, document = await _locate(remote.repositories(reference), wanted, known)
         job = Job(store, lease, repository, options, progress)
         target, manifest = await job.run(document)
         names = [f"{reference.repository}@{target.digest}"]
@@ -90,14 +94,32 @@ def _publish(store: "Store", names: list[str], target: Descriptor) -> bool:
     return True
 
 
-async def _locate(repositories: list[Repository], wanted: str) -> tuple[Repository, Document]:
+def _known(store: "Store", name: str) -> Document | None:
+    """What the name means here up to now."""
+    for ref in store.references():
+        if ref.name == name and store.has_blob(ref.target):
+            return Document(ref.target, store.read_blob(ref.target.digest))
+    return None
+
+
+async def _locate(
+    repositories: list[Repository], wanted: str, known: Document | None
+) -> tuple[Repository, Document]:
     """The first place that has the manifest. When none has, the error of the last: the registry itself."""
     for mirror in repositories[:-1]:
         try:
-            return mirror, await mirror.manifest(wanted)
-        except RegistryError:
-            continue  # a mirror that fails is no mirror
-    return repositories[-1], await repositories[-1].manifest(wanted)
+            return mirror, await _current(mirror, wanted, known)
+        except RegistryError as error:
+            log.info("%s: going on without this mirror", error)
+    return repositories[-1], await _current(repositories[-1], wanted, known)
+
+
+async def _current(repository: Repository, wanted: str, known: Document | None) -> Document:
+    """The manifest. Where one is known, HEAD tells whether it still is the one: registries that limit pulls
+    count GET requests of manifests."""
+    if known and await repository.head(wanted) == known.descriptor.digest:
+        return known
+    return await repository.manifest(wanted)
 
 
 class Job:
@@ -201,32 +223,36 @@ class Job:
 
     async def _layer(self, layer: Descriptor, diff_id: Digest | None) -> None:
         """Have one layer that was pinned and is missing; without a diff ID, a blob that is kept as it is."""
+        short = digests.short(layer.digest)
+        waiting = False
         async with self._slots:
-            state = ""
-            while not state:
-                state = await self._bring(layer, diff_id)
-        self._progress.state(digests.short(layer.digest), state)
+            while not await self._bring(layer, diff_id):
+                if not waiting:
+                    self._progress.state(short, "Waiting")
+                waiting = True
+                await trio.sleep(SHARED_WAIT)
+                if await self._layer_there(layer, diff_id):
+                    break
+        self._progress.state(short, "Pull complete")
 
-    async def _bring(self, layer: Descriptor, diff_id: Digest | None) -> str:
-        """One try to have the layer; the state it is in then, or nothing while somebody else fetches it."""
+    async def _bring(self, layer: Descriptor, diff_id: Digest | None) -> bool:
+        """One try to have the layer; False while somebody else is bringing it in."""
         blob_there = await trio.to_thread.run_sync(self._store.has_blob, layer)
         if diff_id and blob_there:
             build, limits = self._store.build_layer, self._options.limits
             await trio.to_thread.run_sync(build, self._lease, layer, diff_id, limits)
-            return "Pull complete"
+            return True
         ingest = self._lease.claim(layer, diff_id, self._options.limits)
         if ingest is None:
-            self._progress.state(digests.short(layer.digest), "Waiting")
-            await trio.sleep(SHARED_WAIT)
-            return "Already exists" if await self._layer_there(layer, diff_id) else ""
+            return False
         resumed = ingest.offset > 0
         try:
             await self._download(layer, ingest)
         except Damaged:
             if not resumed:
                 raise
-            return ""  # what an earlier try left was damaged, and is forgotten now
-        return "Pull complete"
+            return await self._bring(layer, diff_id)  # what an earlier try left was damaged, and is forgotten
+        return True
 
     async def _download(self, layer: Descriptor, ingest: "Ingest") -> None:
         short = digests.short(layer.digest)

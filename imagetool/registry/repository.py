@@ -23,6 +23,7 @@ from imagetool.spec import MAX_DOCUMENT, Descriptor
 PAGE = 1 << 20  # bytes of one page of a list
 PAGES = 10_000  # of one list: an endless one has to end somewhere
 THERE = frozenset({200, 404})
+NO_HEAD = frozenset({200, 400, 404, 405})  # a GET will say more
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
 
@@ -52,14 +53,14 @@ class Repository:
         return f"{self.registry.host}/{self.name}"
 
     async def head(self, reference: str) -> Digest | None:
-        """The digest of the manifest with that tag or digest; None if there is none, or it is not told."""
+        """The digest of the manifest with that tag or digest; None if the registry does not tell."""
         answer = await self.registry.answer(
             "HEAD",
             path(self.name, "manifests", reference),
             f"manifest of {self}:{reference}",
             scopes=self.scopes,
             headers=ACCEPT,
-            wanted=THERE,
+            wanted=NO_HEAD,
         )
         named = answer.response.header("docker-content-digest")
         return digests.parse(named) if answer.response.status == 200 and named else None

@@ -5,7 +5,7 @@ the slower of the two is the bound, and memory does not depend on a layer's size
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
 from typing import Protocol
 
@@ -69,8 +69,11 @@ async def small_blob(repository: Repository, descriptor: Descriptor) -> bytes:
     async def once() -> bytes:
         verifier = Verifier(descriptor.digest, descriptor.size)
         parts: list[bytes] = []
-        async with repository.blob(descriptor) as download:
-            async for chunk in paced(download.chunks, repository):
+        async with (
+            repository.blob(descriptor) as download,
+            aclosing(paced(download.chunks, repository)) as chunks,
+        ):
+            async for chunk in chunks:
                 verifier.feed(chunk)
                 parts.append(chunk)
         verifier.finish()
@@ -149,10 +152,11 @@ class Reader:
     async def read(self, download: Download, repository: Repository) -> None:
         """All that comes; TransportError, transient, if it is less than it should be."""
         skip = self.at - download.start  # the server knows no ranges: it sends the beginning again
-        async for chunk in paced(download.chunks, repository):
-            fresh = chunk[skip:] if skip else chunk
-            skip = max(0, skip - len(chunk))
-            await self._add(fresh)
+        async with aclosing(paced(download.chunks, repository)) as chunks:
+            async for chunk in chunks:
+                fresh = chunk[skip:] if skip else chunk
+                skip = max(0, skip - len(chunk))
+                await self._add(fresh)
         if self.at < self._size:
             text = f"{repository.registry.host} ended a blob after {self.at} of {self._size} bytes"
             raise TransportError(text, transient=True)

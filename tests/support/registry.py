@@ -47,6 +47,7 @@ def registry(
     token: Mapping[str, str] | None = None,
     extra: Mapping[str, Any] | None = None,
     wait_tls: bool = False,
+    names: tuple[str, ...] = ("127.0.0.1", "localhost"),
 ) -> Iterator[Server]:
     """A docker-registry. `login`: basic authentication; `token`: auth.token; `extra`: of `http`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +60,7 @@ def registry(
     }
     ca = None
     if tls:
-        ca, certificate, key = make_certificate(folder)
+        ca, certificate, key = make_certificate(folder, names)
         config["http"]["tls"] = {"certificate": str(certificate), "key": str(key)}
     if login:
         config["auth"] = {"htpasswd": {"realm": "test", "path": str(_htpasswd(folder, *login))}}
@@ -119,10 +120,10 @@ def _ask(port: int, tls: bool) -> None:
     connection.close()
 
 
-def make_certificate(folder: Path) -> tuple[Path, Path, Path]:
-    """A test authority, and a certificate of it for 127.0.0.1 and localhost: (ca, certificate, key)."""
+def make_certificate(folder: Path, names: tuple[str, ...] = ("127.0.0.1",)) -> tuple[Path, Path, Path]:
+    """A test authority, and a certificate of it for these hosts: (ca, certificate, key)."""
     authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1", "localhost")
+    certificate = authority.issue_cert(*names)
     paths = (folder / "ca.pem", folder / "server.pem", folder / "server.key")
     authority.cert_pem.write_to_path(paths[0])
     certificate.cert_chain_pems[0].write_to_path(paths[1])

@@ -1,7 +1,9 @@
 """Pulls from a real docker-registry that skopeo filled: forms of images, what is shown, what is fetched."""
 
 import os
+import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from imagetool.registry.login import login, logout
 from imagetool.registry.tls import Certificates
 from imagetool.spec import Platform
 from tests.imagetool.registry.conftest import World
+from tests.support.hostile import Exchange, Hostile
 from tests.support.oci import Layout, digest, dump, layer_tar
 from tests.support.registry import Server, fill, skopeo
 
@@ -272,3 +275,52 @@ def test_eight_pulls_at_once_share(world: World, layout: Layout, plain: Server) 
     for number in range(4):
         assert layer(world, 2, f"{plain.host}/parallel:t{number}") == layer_tar(layers[number + 2])
     assert os.listdir(f"{world.store.root}/partial") == []
+
+
+def test_what_is_known_is_asked_for_with_head(world: World, bad: Hostile, layout: Layout) -> None:
+    """Docker Hub counts a GET of a manifest as a pull, and a HEAD as nothing."""
+    first, second = layout.image([ONE]), layout.image([TWO])
+    bad.load(layout)
+    bad.tag("x", first)
+    world.pull(f"{bad.host}/app:x")
+    bad.seen.clear()
+    assert not world.pull(f"{bad.host}/app:x").changed
+    assert [seen.method for seen in bad.seen if "manifests" in seen.path] == ["HEAD"]
+    bad.tag("x", second)
+    assert world.pull(f"{bad.host}/app:x").target.digest == second["digest"]
+
+
+def test_an_interrupted_pull_keeps_what_came(world: World, bad: Hostile, layout: Layout) -> None:
+    """Ctrl-C: a KeyboardInterrupt and not a group, the claim given up, the bytes kept."""
+    image = layout.image([TWO])
+    bad.load(layout)
+    bad.tag("x", image)
+    wanted, data = max(bad.blobs.items(), key=lambda row: len(row[1]))
+
+    def fault(exchange: Exchange) -> bool:
+        if not exchange.path.endswith(wanted):
+            return False
+        exchange.send_response(200)
+        exchange.send_header("Content-Length", str(len(data)))
+        exchange.end_headers()
+        exchange.wfile.write(data[:2_500_000])
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+        exchange.cut()
+        return True
+
+    bad.fault = fault
+    world.timeouts = world.timeouts._replace(stall=5)
+    with pytest.raises(KeyboardInterrupt):
+        world.pull(f"{bad.host}/app:x")
+    bad.fault = lambda exchange: False
+    bad.seen.clear()
+    world.pull(f"{bad.host}/app:x")
+    offset = int(bad.asked("GET", wanted)[0].headers["range"][6:-1])
+    assert 0 < offset <= 2_500_000
+
+
+def test_an_unknown_host_is_not_tried_again(world: World) -> None:
+    with pytest.raises(TransportError, match=r"cannot connect to registry\.invalid"):
+        world.pull("registry.invalid/app:x")
