@@ -1,0 +1,103 @@
+"""The bridge that containers share: an address, a link, names; and nothing of it after the last one.
+
+Rights: CAP_NET_ADMIN in the network namespace of the bridge. A network for the unprivileged is in `usernet`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, cast
+
+from imagetool.runtime import leases
+from imagetool.runtime.errors import NetworkError
+from imagetool.runtime.leases import Lease
+
+BRIDGE = "imagetool0"
+SUBNET = "10.213.0.0/16"
+_LINK_PREFIX = "it-"  # with eleven digits of the ID it fills IFNAMSIZ, 15
+
+
+class Netlink:
+    """The helper program. Start it early: its imports then overlap with the rest of a container's start."""
+
+    def __init__(self) -> None:
+        package = str(Path(__file__).resolve().parents[2])
+        boot = (
+            f"import sys; sys.path.insert(0, {package!r}); from imagetool.runtime.netlink import main; main()"
+        )
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", boot], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+
+        self._in, self._out = cast(IO[str], self._process.stdin), cast(IO[str], self._process.stdout)
+        self._errors = cast(IO[str], self._process.stderr)
+
+    def __enter__(self) -> Netlink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.communicate()
+
+    def ask(self, operation: str, **request: Any) -> None:
+        try:
+            self._in.write(json.dumps({"operation": operation} | request) + "\n")
+            self._in.flush()
+            answer = self._out.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            last = (self._errors.read().strip().splitlines() or ["it ended without a word"])[-1]
+            raise NetworkError(f"the network helper failed: {last}", hint="is pyroute2 installed?")
+        text = json.loads(answer).get("error")
+        if text:
+            raise NetworkError(f"cannot {operation} the container's network: {text}")
+
+
+class Bridge:
+    """The bridge network; `state` is a directory that does not outlive a boot, such as /run/imagetool/network."""
+
+    def __init__(self, state: Path, *, name: str = BRIDGE, subnet: str = SUBNET) -> None:
+        self.state, self.name, self.subnet = state, name, subnet
+        self._prefix = _LINK_PREFIX if name == BRIDGE else f"{name}-"
+
+    def connect(self, netlink: Netlink, container_id: str, pid: int, names: tuple[str, ...] = ()) -> Lease:
+        """Give the network namespace of `pid` an address and a way out; NetworkError leaves no trace."""
+        with leases.locked(self.state) as table:
+            netlink.ask("sweep", prefix=self._prefix, keep=[self._link(c) for c in table])
+            lease = Lease(leases.choose(self.subnet, table), pid, leases.started(pid), names)
+            netlink.ask(
+                "connect", bridge=self.name, gateway=leases.gateway(self.subnet), subnet=self.subnet,
+                address=lease.address, link=self._link(container_id), pid=pid,
+            )  # fmt: skip
+            table[container_id] = lease
+        return lease
+
+    def disconnect(self, netlink: Netlink, container_id: str) -> None:
+        """Take it away; a container that never was connected is no error."""
+        with leases.locked(self.state) as table:
+            table.pop(container_id, None)
+            netlink.ask("disconnect", link=self._link(container_id), bridge=self.name, last=not table)
+
+    def names(self) -> dict[str, str]:
+        """Name -> address of every container that is connected."""
+        with leases.locked(self.state) as table:
+            return {name: lease.address for lease in table.values() for name in lease.names}
+
+    def _link(self, container_id: str) -> str:
+        return (self._prefix + container_id)[:15]
+
+
+def host_resolv_conf() -> str:
+    """The host's list of name servers: systemd-resolved's own, where /etc has only its stub."""
+    for path in ("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"):
+        if os.path.exists(path):
+            return Path(path).read_text(errors="replace")
+    return ""

@@ -1,0 +1,277 @@
+"""The bridge, its addresses, and published ports, with real containers; nothing of it may stay."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagetool.errors import UsageError
+from imagetool.runtime import leases, ports, proxy
+from imagetool.runtime.base import Container, Stdio
+from imagetool.runtime.errors import NetworkError
+from imagetool.runtime.leases import Lease
+from imagetool.runtime.network import Bridge, Netlink
+from imagetool.runtime.ports import Port
+from imagetool.runtime.usernet import ADDRESS, Slirp
+from tests.imagetool.runtime.kit import NO_STDIO, Runner
+
+pytestmark = pytest.mark.timeout(90)
+
+SUBNET = "10.214.7.0/24"
+
+
+@pytest.fixture
+def bridge(tmp_path: Path) -> Iterator[Bridge]:
+    forwarding = Path("/proc/sys/net/ipv4/ip_forward")
+    before = forwarding.read_text()
+    yield Bridge(tmp_path / "net", name="ittest0", subnet=SUBNET)
+    forwarding.write_text(before)
+    assert not Path("/sys/class/net/ittest0").exists()
+
+
+@pytest.fixture(scope="module")
+def netlink() -> Iterator[Netlink]:
+    with Netlink() as helper:
+        yield helper
+
+
+SERVE = "mkdir -p /w; echo I am {name} > /w/index.html; exec httpd -f -p 80 -h /w"
+
+
+@contextmanager
+def servers(runner: Runner, *names: str) -> Iterator[list[Container]]:
+    """One web server a name, each in a container of its own that is created and not yet started."""
+    with ExitStack() as stack:
+        made = []
+        for name in names:
+            bundle = runner.bundle / name
+            bundle.mkdir()
+            spec = runner.prepare("sh", "-c", SERVE.format(name=name), host={"cgroup_version": 0}).spec
+            spec["root"]["path"] = str(runner.rootfs)
+            spec["mounts"].append({"destination": "/w", "type": "tmpfs", "source": "tmpfs", "options": []})
+            runner.write(spec)
+            (runner.bundle / "config.json").rename(bundle / "config.json")
+            container = runner.executor.create(bundle, name, NO_STDIO)
+            stack.callback(container.abandon)
+            made.append(container)
+        yield made
+
+
+def fetch(address: str, port: int) -> str:
+    """One HTTP request; tried again while the server is starting."""
+    for _ in range(100):
+        try:
+            with socket.create_connection((address, port), timeout=5) as sock:
+                sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                answer = b"".join(iter(lambda s=sock: s.recv(65536), b""))  # type: ignore[misc]
+                if answer:
+                    return answer.partition(b"\r\n\r\n")[2].decode()
+        except ConnectionError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"no answer from {address}:{port}")
+
+
+def test_three_servers_on_port_80_at_once(runner: Runner, bridge: Bridge, netlink: Netlink) -> None:
+    names = ("one", "two", "three")
+    with servers(runner, *names) as containers:
+        found = [bridge.connect(netlink, n, c.pid, (n,)) for n, c in zip(names, containers, strict=True)]
+        assert [lease.address for lease in found] == ["10.214.7.2", "10.214.7.3", "10.214.7.4"]
+        assert bridge.names() == {n: lease.address for n, lease in zip(names, found, strict=True)}
+        for container in containers:
+            container.start()
+        bound = proxy.bind([Port("127.0.0.1", 0, 80) for _ in names])
+
+        async def use() -> list[str]:
+            async with trio.open_nursery() as nursery:
+                for listening, lease in zip(bound, found, strict=True):
+                    nursery.start_soon(proxy.serve, [listening], lease.address)
+                pages = [await trio.to_thread.run_sync(fetch, "127.0.0.1", b.port.host) for b in bound]
+                nursery.cancel_scope.cancel()
+            return pages
+
+        assert trio.run(use) == [f"I am {n}\n" for n in names]
+        assert fetch("10.214.7.3", 80) == "I am two\n"
+    for name in names:
+        bridge.disconnect(netlink, name)
+
+
+def test_containers_reach_each_other_and_the_gateway(
+    runner: Runner, bridge: Bridge, netlink: Netlink
+) -> None:
+    with servers(runner, "web") as (web,):
+        bridge.connect(netlink, "web", web.pid)
+        web.start()
+        runner.prepare(
+            "sh", "-c", "wget -q -O- http://10.214.7.2/ && ip route | head -1", host={"cgroup_version": 0}
+        )
+        out = (runner.bundle / "out").open("w+b")
+        with out, runner.created(Stdio(-1, out.fileno(), out.fileno())) as client:
+            fetch("10.214.7.2", 80)
+            bridge.connect(netlink, "client", client.pid)
+            client.start()
+            assert client.wait() == 0
+            bridge.disconnect(netlink, "client")
+        assert (runner.bundle / "out").read_text() == "I am web\ndefault via 10.214.7.1 dev eth0 \n"
+        bridge.disconnect(netlink, "web")
+
+
+def test_a_crash_leaves_nothing_for_long(runner: Runner, bridge: Bridge, netlink: Netlink) -> None:
+    """The lease of a process that is gone is free again, and its link was removed with its namespace."""
+    with servers(runner, "a", "b") as (first, second):
+        bridge.connect(netlink, "a", first.pid)
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+        assert bridge.connect(netlink, "b", second.pid).address == "10.214.7.2"
+        assert bridge.names() == {}
+        bridge.disconnect(netlink, "b")
+
+
+def test_a_link_that_lost_its_lease_is_swept(runner: Runner, bridge: Bridge, netlink: Netlink) -> None:
+    subprocess.run(
+        ["ip", "link", "add", "ittest0-stale", "type", "veth", "peer", "name", "ittest0-peer"], check=True
+    )
+    with servers(runner, "a") as (container,):
+        bridge.connect(netlink, "a", container.pid)
+        assert not Path("/sys/class/net/ittest0-stale").exists()
+        bridge.disconnect(netlink, "a")
+
+
+def test_a_failure_leaves_no_link(bridge: Bridge, netlink: Netlink) -> None:
+    with pytest.raises(NetworkError, match="cannot connect"):
+        bridge.connect(netlink, "none", 2**22 - 1)
+    bridge.disconnect(netlink, "none")
+
+
+def test_a_port_that_is_taken() -> None:
+    first = proxy.bind([Port("127.0.0.1", 0, 80)])
+    taken = first[0].port.host
+    try:
+        with pytest.raises(NetworkError, match=f"port 127.0.0.1:{taken}/tcp is already allocated"):
+            proxy.bind([Port("127.0.0.1", 0, 1), Port("127.0.0.1", taken, 80)])
+    finally:
+        first[0].sock.close()
+
+
+def test_udp_and_half_closed_tcp() -> None:
+    """An echo server behind the proxy: datagrams, and an answer that begins after the request has ended."""
+
+    async def run() -> tuple[bytes, bytes]:
+        udp = trio.socket.socket(type=socket.SOCK_DGRAM)
+        await udp.bind(("127.0.0.1", 0))
+        tcp = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+
+        async def answer_datagrams() -> None:
+            while True:
+                data, sender = await udp.recvfrom(1000)
+                await udp.sendto(b"<" + data + b">", sender)
+
+        async def answer(stream: trio.SocketStream) -> None:
+            data = b"".join([part async for part in stream])
+            await stream.send_all(data[::-1])
+            await stream.aclose()
+
+        bound = proxy.bind(
+            [
+                Port("127.0.0.1", 0, udp.getsockname()[1], "udp"),
+                Port("127.0.0.1", 0, tcp.socket.getsockname()[1]),
+            ]
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer_datagrams)
+            nursery.start_soon(trio.serve_listeners, answer, [tcp])
+            nursery.start_soon(proxy.serve, bound, "127.0.0.1")
+            client = trio.socket.socket(type=socket.SOCK_DGRAM)
+            await client.connect(("127.0.0.1", bound[0].port.host))
+            await client.send(b"hi")
+            datagram = await client.recv(100)
+            client.close()
+            stream = await trio.open_tcp_stream("127.0.0.1", bound[1].port.host)
+            await stream.send_all(b"abc" * 100_000)
+            await stream.send_eof()
+            reply = b"".join([part async for part in stream])
+            await stream.aclose()
+            nursery.cancel_scope.cancel()
+        udp.close()
+        return datagram, reply
+
+    datagram, reply = trio.run(run)
+    assert datagram == b"<hi>"
+    assert reply == b"cba" * 100_000
+
+
+def test_user_space_network(runner: Runner) -> None:
+    with servers(runner, "slirp") as (container,):
+        network = Slirp(container.pid)
+        inside = proxy.Inside(f"/proc/{container.pid}/ns/net")
+        try:
+            container.start()
+            bound = proxy.bind([Port("127.0.0.1", 0, 80)])
+
+            async def use() -> str:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(proxy.serve, bound, ADDRESS, inside)
+                    page = await trio.to_thread.run_sync(fetch, "127.0.0.1", bound[0].port.host)
+                    nursery.cancel_scope.cancel()
+                return page
+
+            assert trio.run(use) == "I am slirp\n"
+        finally:
+            inside.close()
+            network.close()
+
+
+PORTS = [
+    ("80", [Port("0.0.0.0", 0, 80)]),
+    ("8080:80", [Port("0.0.0.0", 8080, 80)]),
+    ("127.0.0.1:8080:80/udp", [Port("127.0.0.1", 8080, 80, "udp")]),
+    ("127.0.0.1::80", [Port("127.0.0.1", 0, 80)]),
+    ("[::1]:8080:80", [Port("::1", 8080, 80)]),
+    ("9000-9001:80-81", [Port("0.0.0.0", 9000, 80), Port("0.0.0.0", 9001, 81)]),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), PORTS)
+def test_ports(text: str, expected: list[Port]) -> None:
+    assert ports.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "80:", "1:2:3:4", "70000:80", "80/x", "1-2:3", "host:80:80", "0", "2-1:2-1"]
+)
+def test_bad_ports(text: str) -> None:
+    with pytest.raises(UsageError, match="invalid port"):
+        ports.parse(text)
+
+
+@given(st.sets(st.integers(2, 6)))
+def test_an_address_is_free_or_there_is_none(used: set[int]) -> None:
+    taken = {str(n): Lease(f"10.0.0.{n}", 1, "") for n in used}
+    if used == {2, 3, 4, 5, 6}:
+        with pytest.raises(NetworkError, match="no address is free"):
+            leases.choose("10.0.0.0/29", taken)
+    else:
+        assert leases.choose("10.0.0.0/29", taken) == f"10.0.0.{min({2, 3, 4, 5, 6} - used)}"
+
+
+def test_hosts_and_resolv_conf() -> None:
+    text = ports.hosts_file("10.1.0.2", "me", {"db": "10.1.0.3"})
+    assert text.splitlines()[2:] == ["10.1.0.2\tme", "10.1.0.3\tdb"]
+    host = "# x\nsearch a.b\nnameserver 127.0.0.53\nnameserver 9.9.9.9\n"
+    assert ports.resolv_conf(host, own_network=True) == "search a.b\nnameserver 9.9.9.9\n"
+    assert (
+        ports.resolv_conf(host, own_network=False)
+        == "search a.b\nnameserver 127.0.0.53\nnameserver 9.9.9.9\n"
+    )
+    assert "nameserver 8.8.8.8" in ports.resolv_conf("nameserver ::1\n", own_network=True)
