@@ -47,6 +47,8 @@ class Attributes:
     def listxattr(self, head: Head, buf: Buffer) -> Answer:
         room, _ = abi.getxattr_in(head, buf)
         names = self._tree.listxattr(head.nodeid)
+        if head.uid:  # the kernel hides trusted.* from getxattr(2), but not from listxattr(2)
+            names = [name for name in names if not name.startswith(b"trusted.")]
         return _xattr_reply(head.unique, room, b"".join(name + b"\0" for name in names))
 
     def setxattr(self, head: Head, buf: Buffer) -> Answer:

@@ -3,6 +3,10 @@
 The kernel refuses to have an inode open both ways at once, and through two backing files at once
 (fs/fuse/iomode.c); so every open of an inode follows those that are live. A writable open finds its inode in
 the top layer, hence no descriptor of a lower file ever is behind a writable one.
+
+Writes that pass through do not clear setuid and setgid: the kernel leaves that to whoever serves WRITE
+(FUSE_HANDLE_KILLPRIV_V2; without it, every write would first ask for security.capability). So files with such
+bits do not pass through, and where one got them while it did, the next writable open clears them.
 """
 
 from __future__ import annotations
@@ -61,7 +65,7 @@ class Opens:
         if truncate:
             kill = bool(open_flags & op.OPEN_KILL_SUIDGID)
             self._ctx.tree.setattr(node, Change(size=0, kill_suidgid=kill))
-        return abi.opened(head.unique, self._open(node, for_writing(flags)))
+        return abi.opened(head.unique, self._open(node, for_writing(flags), head.uid))
 
     def create(self, head: Head, buf: Buffer) -> Answer:
         """With ENOSYS the kernel makes files with MKNOD from now on."""
@@ -70,11 +74,11 @@ class Opens:
         new = abi.create_in(head, buf)
         mode = stat.S_IFREG | stat.S_IMODE(new.mode)
         attr = self._ctx.tree.mknod(head.nodeid, new.name, mode, 0, new.caller)
-        return self._created(head.unique, attr)
+        return self._created(head, attr)
 
     def tmpfile(self, head: Head, buf: Buffer) -> Answer:
         new = abi.create_in(head, buf)
-        return self._created(head.unique, self._ctx.tree.tmpfile(head.nodeid, new.mode, new.caller))
+        return self._created(head, self._ctx.tree.tmpfile(head.nodeid, new.mode, new.caller))
 
     def release(self, head: Head, buf: Buffer) -> Answer:
         live = self._live.get(head.nodeid)
@@ -82,17 +86,20 @@ class Opens:
             self._close(head.nodeid, live, abi.release_in(buf))
         return abi.done(head.unique)
 
-    def _created(self, unique: int, attr: Attr) -> bytes:
+    def _created(self, head: Head, attr: Attr) -> bytes:
         try:
-            return abi.created(unique, attr, self._ctx.valid, self._open(attr.ino, True))
+            return abi.created(head.unique, attr, self._ctx.valid, self._open(attr.ino, True, head.uid))
         except BaseException:
             self._ctx.tree.forget(attr.ino, 1)
             raise
 
-    def _open(self, node: int, write: bool) -> Opened:
+    def _open(self, node: int, write: bool, uid: int) -> Opened:
         live = self._live.get(node) or Live()
-        if self._passthrough and not live.cached:
-            live.backing = live.backing or self._back(node, write)
+        if live.backing:
+            if write and uid and self._has_suidgid(node):
+                self._ctx.tree.setattr(node, Change(kill_suidgid=True))
+        elif self._passthrough and not live.cached:
+            live.backing = self._back(node, write)
         self._live[node] = live
         if live.backing:
             live.passed += 1
@@ -110,10 +117,13 @@ class Opens:
             if live.backing:
                 self._ctx.device.backing_close(live.backing)
 
+    def _has_suidgid(self, node: int) -> bool:
+        return bool(self._ctx.tree.getattr(node).mode & (stat.S_ISUID | stat.S_ISGID))
+
     def _back(self, node: int, write: bool) -> int:
         """A backing id for the inode, or 0 where the kernel is not to work on the file itself."""
         fd = self._ctx.files.backing_fd(node, write)
-        if fd is None or (device := os.fstat(fd).st_dev) in self._refused:
+        if fd is None or (device := os.fstat(fd).st_dev) in self._refused or self._has_suidgid(node):
             return 0
         try:
             return self._ctx.device.backing_open(fd)

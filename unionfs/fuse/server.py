@@ -85,6 +85,16 @@ class Server:
         """Ends `serve` without unmounting, once the work that is under way is done."""
         self._scope.cancel()
 
+    async def settle(self) -> None:
+        """Waits until no bytes of the layers are on their way into the page cache.
+
+        Whoever knows that layers have changed calls it right before `UnionTree.refresh`, and has the kernel drop
+        what it holds afterwards: what is stored from then on are the new bytes.
+        """
+        storing = self._dispatcher.storing if self._dispatcher else None
+        while storing is not None and storing.under_way():
+            await trio.sleep(0.001)
+
     def stats(self) -> dict[str, int]:
         """Requests served by name, and what the techniques have done."""
         counts = self._dispatcher.counts if self._dispatcher else []
