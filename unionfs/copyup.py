@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from unionfs import sysfd
 from unionfs.errors import UnionError
 from unionfs.layers.base import Source
+from unionfs.model import NOW
 from unionfs.node import PRIVATE, Node
 from unionfs.upper import PATH_FLAGS, set_times
 
@@ -44,10 +45,16 @@ class CopyUp:
         self._xattrs = {} if self._completes else tree.lower_xattrs(node)
         self._layer = tree.layers[node.data[0]] if data and node.is_reg and node.data is not None else None
         self._source = tree.open_source(node) if self._layer is not None else None
+        self._truncates = size is not None and size <= self._attr.size
         self._limit = self._attr.size if size is None else min(size, self._attr.size)
         self._target = tree.readlink(node.ino) if stat.S_ISLNK(node.fmt) else b""
         self._temp = b""
         self._fd = os.dup(self._upper.file_fd(node)) if self._completes else -1
+
+    @property
+    def truncates(self) -> bool:
+        """Whether the twin is born with the size that was asked for."""
+        return self._truncates and not self._completes
 
     @property
     def heavy(self) -> bool:
@@ -87,6 +94,8 @@ class CopyUp:
         """Owner, mode, attributes and times of the original, and where it came from."""
         upper = self._upper
         upper.copy_metadata(self._temp, self._attr, self._xattrs)
+        if self._truncates:
+            sysfd.set_times(upper.work, self._temp, None, NOW)
         if self._node.is_reg and self._source is None:
             sysfd.setxattr(upper.work, self._temp, upper.names.metacopy, b"")
         if self._node.ino < PRIVATE:

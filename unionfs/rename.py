@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 
 from unionfs import sysfd, whiteout
 from unionfs.errors import UnionError
@@ -140,7 +141,8 @@ class Renaming(Writable):
             if leave:
                 top.allow_whiteouts(old)
             else:
-                os.unlink(name, dir_fd=olddir)
+                with suppress(OSError):  # it hides nothing any more, but nor does it harm
+                    os.unlink(name, dir_fd=olddir)
         elif not leave:
             sysfd.rename(olddir, name, newdir, newname)
         elif top.mknod_whiteouts:

@@ -117,17 +117,26 @@ class UnionTree(Renaming):
         top, fd = self.top, self.top.dir_fd(directory)
         with top.nursery(fd, inherit=self.has_default_acl(directory)) as (work, temp):
             made = make(work, temp, stat.S_IMODE(born.mode))
-            # A default ACL has had its say in the permissions.
-            mode = (sysfd.lstat(work, temp).st_mode & 0o777) | (born.mode & ~0o777)
-            top.own(work, temp, born.uid, born.gid, mode, born.rdev)
-            if stat.S_ISDIR(mode) and self.in_lower(directory, name):
-                sysfd.setxattr(work, temp, top.names.opaque, whiteout.OPAQUE)
-            if stat.S_ISDIR(mode) and sysfd.lstat_or_none(fd, name) is not None:
-                sysfd.rename(work, temp, fd, name, sysfd.RENAME_EXCHANGE)
-                os.unlink(temp, dir_fd=work)
-            else:
-                sysfd.rename(work, temp, fd, name)
+            try:
+                self._dress_and_place(directory, name, born, work, temp)
+            except BaseException:
+                if made >= 0:
+                    os.close(made)
+                raise
         return made
+
+    def _dress_and_place(self, directory: Node, name: bytes, born: Attr, work: int, temp: bytes) -> None:
+        top, fd = self.top, self.top.dir_fd(directory)
+        # A default ACL has had its say in the permissions.
+        mode = (sysfd.lstat(work, temp).st_mode & 0o777) | (born.mode & ~0o777)
+        top.own(work, temp, born.uid, born.gid, mode, born.rdev)
+        if stat.S_ISDIR(mode) and self.in_lower(directory, name):
+            sysfd.setxattr(work, temp, top.names.opaque, whiteout.OPAQUE)
+        if stat.S_ISDIR(mode) and sysfd.lstat_or_none(fd, name) is not None:
+            sysfd.rename(work, temp, fd, name, sysfd.RENAME_EXCHANGE)
+            top.discard(temp)
+        else:
+            sysfd.rename(work, temp, fd, name)
 
     def _entered(self, directory: Node, name: bytes, made: int) -> Attr:
         """The node of an entry that has just been made, with one lookup counted."""
@@ -180,7 +189,11 @@ class UnionTree(Renaming):
         except FileExistsError:  # a whiteout
             temp = top.temp()
             self._link(node, top.work, temp)
-            sysfd.rename(top.work, temp, fd, name)
+            try:
+                sysfd.rename(top.work, temp, fd, name)
+            except BaseException:
+                top.discard(temp)
+                raise
         if node.parent is None:
             top.give_fd(node, node.fd)
         self.nodes.add_name(node, directory, name)
@@ -263,8 +276,8 @@ class UnionTree(Renaming):
 
     def setattr(self, ino: int, change: Change) -> Attr:
         node = self.nodes[ino]
-        self.copy_up(node, data=change.size is not None, size=change.size)
-        if change.size is not None:
+        truncated = self.copy_up(node, data=change.size is not None, size=change.size)
+        if change.size is not None and not truncated:
             os.ftruncate(self.top.file_fd(node), change.size)
         fd, name = self.top.at(node)
         if change.uid is not None or change.gid is not None or change.mode is not None:

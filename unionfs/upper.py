@@ -219,7 +219,8 @@ class Upper:
         fd = self.dir_fd(directory)
         st = os.fstat(fd)
         yield fd
-        os.utime(sysfd.proc_path(fd), ns=(st.st_atime_ns, st.st_mtime_ns))
+        with suppress(OSError):  # the entry is there: what is left to fail must not deny it
+            os.utime(sysfd.proc_path(fd), ns=(st.st_atime_ns, st.st_mtime_ns))
 
     def _copy_xattr(self, name: bytes, key: bytes, value: bytes) -> None:
         try:
@@ -290,8 +291,8 @@ class Upper:
             self.discard(name)
 
     def discard(self, name: bytes) -> None:
-        """Removes an entry of the work directory."""
-        with suppress(FileNotFoundError):
+        """Removes an entry of the work directory; what cannot be removed now goes when it is next opened."""
+        with suppress(OSError):
             sysfd.remove_tree(self.work, name)
 
     def sync_name(self, fd: int) -> None:

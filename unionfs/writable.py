@@ -38,11 +38,14 @@ class Writable(View):
         """
         return self._job(self.nodes[ino], data=data, size=size)
 
-    def copy_up(self, node: Node, *, data: bool = True, size: int | None = None) -> None:
+    def copy_up(self, node: Node, *, data: bool = True, size: int | None = None) -> bool:
+        """Copies up at once; True if that has given the file the size asked for."""
         job = self._job(node, data=data, size=size)
-        if job is not None:
-            job.fill()
-            job.publish()
+        if job is None:
+            return False
+        job.fill()
+        job.publish()
+        return job.truncates
 
     def _job(self, node: Node, *, data: bool, size: int | None) -> CopyUp | None:
         top = self.top

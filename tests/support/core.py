@@ -41,6 +41,15 @@ class Core:
             self.work_dir.mkdir()
         self.mount()
 
+    @classmethod
+    def reopen(cls, base: Path, places: Sequence[Path], policy: Policy) -> Core:
+        """The same over layers and a top layer that are there already."""
+        core = cls.__new__(cls)
+        core.base, core.kind, core.policy, core.has_upper = base, "dir", policy, True
+        core.upper_dir, core.work_dir, core.places = base / "upper", base / "work", list(places)
+        core.mount()
+        return core
+
     def _write(self, number: int, layer: Tree) -> Path:
         if self.kind == "tar":
             return write.to_tar(self.base / f"layer{number}.tar", layer)
