@@ -1,0 +1,43 @@
+"""Every behaviour of the conformance table: importing this package fills `kit.TABLE`."""
+
+from tests.conformance.behaviours import (
+    acls,
+    directories,
+    files,
+    links,
+    locks,
+    lower_directories,
+    lower_files,
+    lower_links,
+    lower_names,
+    mapping,
+    names,
+    permissions,
+    renames,
+    space,
+    special,
+    times,
+    unlinked,
+    xattrs,
+)
+
+__all__ = [
+    "acls",
+    "directories",
+    "files",
+    "links",
+    "locks",
+    "lower_directories",
+    "lower_files",
+    "lower_links",
+    "lower_names",
+    "mapping",
+    "names",
+    "permissions",
+    "renames",
+    "space",
+    "special",
+    "times",
+    "unlinked",
+    "xattrs",
+]

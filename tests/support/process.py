@@ -1,0 +1,105 @@
+"""Runs a function in a forked child: as another user, in other namespaces, and never longer than allowed.
+
+A file system under test may hang whoever touches it, so the test process itself never does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
+PR_SET_PDEATHSIG = 1
+
+
+class ChildFailed(AssertionError):
+    """The function raised in the child: the text is the child's traceback."""
+
+
+class ChildHung(AssertionError):
+    """The function did not end in time; the child is killed, but may hang until its file system goes."""
+
+
+def checked(result: int) -> int:
+    """The result of a C call that says -1 with errno."""
+    if result == -1:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def unshare(flags: int) -> None:
+    checked(LIBC.unshare(flags))
+
+
+def setns(fd: int, kind: int) -> None:
+    checked(LIBC.setns(fd, kind))
+
+
+def die_with_parent() -> None:
+    """For `preexec_fn`: a child that must not outlive a killed test process."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def become(uid: int, gid: int, groups: tuple[int, ...] = ()) -> None:
+    os.setgroups(groups)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+
+
+def in_child(function: Callable[[], object], *, timeout: float = 20) -> None:
+    """Calls `function` in a forked child; raises ChildFailed with its traceback, or ChildHung."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        _report(function, writer)
+    os.close(writer)
+    try:
+        report = _read_all(reader, time.monotonic() + timeout)
+    except TimeoutError:
+        os.kill(pid, signal.SIGKILL)
+        raise ChildHung(f"no end after {timeout:.0f} s") from None
+    finally:
+        os.close(reader)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status != 0:
+        raise ChildFailed(report.decode(errors="replace") or f"the child ended with status {status}")
+
+
+def _report(function: Callable[[], object], writer: int) -> NoReturn:
+    status = 1
+    try:
+        function()
+        status = 0
+    except BaseException:
+        os.write(writer, traceback.format_exc()[-60_000:].encode(errors="replace"))
+    finally:
+        os._exit(status)
+
+
+def _read_all(fd: int, deadline: float) -> bytes:
+    parts = b""
+    while True:
+        ready, _, _ = select.select([fd], [], [], max(0, deadline - time.monotonic()))
+        if not ready:
+            raise TimeoutError
+        part = os.read(fd, 1 << 16)
+        if not part:
+            return parts
+        parts += part
+
+
+def wait_until(condition: Callable[[], bool], timeout: float, what: str) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {timeout:.0f} s")
+        time.sleep(0.005)
