@@ -6,7 +6,7 @@ rich draws the bars; it is imported for a terminal only (50 ms). A layer is know
 import os
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -50,17 +50,14 @@ class Lines(Progress):
 
 
 class Bars(Progress):
-    """A row for each layer that is redrawn in place."""
+    """A row for each layer that is redrawn in place; a line of text ends the rows before it."""
 
-    # INVARIANT: `_tasks` has every layer that was shown, in the order of its first state
+    # INVARIANT: `_tasks` has every layer of the rows that are drawn now; while there are none, nothing is drawn
 
     def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
         self._rich = _rich_progress(stream)
         self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> Self:
-        self._rich.start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -68,9 +65,15 @@ class Bars(Progress):
         self._rich.stop()
 
     def line(self, text: str) -> None:
+        if self._tasks:
+            self._rich.stop()
+            self._rich = _rich_progress(self._stream)
+            self._tasks = {}
         self._rich.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def state(self, layer: str, text: str, total: int = 0) -> None:
+        if not self._tasks:
+            self._rich.start()
         if layer not in self._tasks:
             self._tasks[layer] = self._rich.add_task("", total=None)
         moving = text in MOVING

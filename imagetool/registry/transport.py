@@ -7,10 +7,8 @@ Every wait has a limit, so a peer that stalls becomes a TransportError.
 
 import logging
 import os
-import socket
-import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -19,7 +17,8 @@ import trio
 
 from imagetool.errors import RegistryError
 from imagetool.registry import proxies
-from imagetool.registry.errors import Busy, TransportError, Untrusted, clean, for_status
+from imagetool.registry.errors import Busy, TransportError, for_status
+from imagetool.registry.failures import deadline, mapped
 from imagetool.registry.retry import TRANSIENT, Policy
 from imagetool.registry.tls import Certificates
 from imagetool.registry.urls import PORTS, Origin, Url
@@ -100,7 +99,7 @@ class Response:
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body as it comes. TransportError, transient, when it is cut or stalls."""
         self._read = True
-        with _mapped(self.url):
+        with mapped(self.url):
             async with aclosing(self._raw.aiter_stream()) as stream:
                 async for chunk in stream:
                     yield chunk
@@ -109,7 +108,7 @@ class Response:
         """The whole body; RegistryError when it is longer than `limit` bytes or takes too long."""
         parts: list[bytes] = []
         left = limit
-        with _deadline(self.url, self._timeouts.answer):
+        with deadline(self.url, self._timeouts.answer):
             async with aclosing(self.chunks()) as chunks:
                 async for chunk in chunks:
                     parts.append(chunk)
@@ -133,7 +132,7 @@ class Response:
                 await self._close()
 
     async def _close(self) -> None:
-        with _mapped(self.url):
+        with mapped(self.url):
             await self._raw.aclose()
 
 
@@ -187,7 +186,7 @@ class Transport:
         origin = request.url.origin
         pool = self._pool(origin, request.verify)
         limit = self.timeouts.connect + (self.timeouts.commit if request.slow else self.timeouts.answer)
-        with _mapped(request.url), _deadline(request.url, limit) as scope:
+        with mapped(request.url), deadline(request.url, limit) as scope:
             raw = await pool.handle_async_request(self._raw_request(request, scope, limit))
             return Response(raw, request, self.timeouts)
 
@@ -270,75 +269,3 @@ async def _paced(body: Body, scope: trio.CancelScope, limit: float) -> AsyncIter
     async for chunk in body.open():
         scope.deadline = trio.current_time() + limit
         yield chunk
-
-
-@contextmanager
-def _deadline(url: Url, seconds: float) -> Iterator[trio.CancelScope]:
-    with trio.move_on_after(seconds) as scope:
-        yield scope
-        return
-    if scope.cancelled_caught:
-        raise TransportError(f"{url.origin.authority} does not answer in time", transient=True)
-
-
-@contextmanager
-def _mapped(url: Url) -> Iterator[None]:
-    """httpcore2's errors as ours: one line, and whether to try again."""
-    who = url.origin.authority
-    try:
-        yield
-    except httpcore2.TimeoutException as error:
-        doing = "connect to" if isinstance(error, httpcore2.ConnectTimeout) else "hear from"
-        raise TransportError(f"could not {doing} {who} in time", transient=True) from error
-    except httpcore2.ConnectError as error:
-        raise _connect_error(url, error) from error
-    except (httpcore2.NetworkError, httpcore2.RemoteProtocolError) as error:
-        text = f"connection to {who} broke: {_reason(error)}"
-        raise TransportError(text, transient=True) from error
-    except httpcore2.ProxyError as error:
-        raise TransportError(f"the proxy refuses to connect to {who}: {clean(str(error))}") from error
-    except (httpcore2.LocalProtocolError, httpcore2.UnsupportedProtocol) as error:
-        raise TransportError(f"cannot send a request to {who}: {clean(str(error))}") from error
-
-
-def _connect_error(url: Url, error: BaseException) -> TransportError:
-    who = url.origin.authority
-    causes = list(_causes(error))
-    for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            text = f"the certificate of {who} is not trusted: {cause.verify_message}"
-            return Untrusted(text, hint=f"put its authority into certs.d/{who}/ca.crt")
-    for cause in causes:
-        if isinstance(cause, ssl.SSLError):
-            reason = (cause.reason or "handshake failed").replace("_", " ").lower()
-            hint = f"if {who} speaks plain http, mark it insecure in registries.conf"
-            return TransportError(f"no TLS connection to {who}: {reason}", hint=hint)
-    refused = any(isinstance(cause, ConnectionRefusedError) for cause in causes)
-    unknown = any(isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN for cause in causes)
-    hint = "is the registry running?" if refused else "is the name right?" if unknown else ""
-    text = f"cannot connect to {who}: {_reason(error)}"
-    return TransportError(text, hint=hint, transient=not (refused or unknown))
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, what it was made from, and the members of groups (a connect tries several addresses)."""
-    todo: list[BaseException | None] = [error]
-    seen: set[int] = set()
-    while todo:
-        cause = todo.pop()
-        if cause is None or id(cause) in seen:
-            continue
-        seen.add(id(cause))
-        yield cause
-        todo += [cause.__cause__, cause.__context__]
-        todo += list(cause.exceptions) if isinstance(cause, BaseExceptionGroup) else []
-
-
-def _reason(error: BaseException) -> str:
-    """The system's own words if there are some: they are the shortest."""
-    found = [cause for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror]
-    if not found:
-        return clean(str(error) or type(error).__name__)
-    last = found[-1]
-    known = last.errno is not None and last.errno > 0 and not isinstance(last, ssl.SSLError)
-    return clean(os.strerror(last.errno) if known and last.errno else last.strerror or "")

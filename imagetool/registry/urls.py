@@ -43,7 +43,10 @@ class Url(NamedTuple):
 
     def join(self, location: str) -> "Url":
         """Where a Location or Link header, absolute or relative, leads from here."""
-        return parse(urljoin(str(self), location))
+        try:
+            return parse(urljoin(str(self), location))
+        except ValueError:
+            raise RegistryError(f"not a URL: {location[:80]!r}") from None
 
     def with_query(self, query: str) -> "Url":
         """The same with `query` added to what it has."""

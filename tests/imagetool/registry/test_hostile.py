@@ -605,7 +605,7 @@ def test_what_answers_in_no_known_protocol(world: World) -> None:
         listener.listen()
 
         def talk() -> None:
-            for _ in range(2):
+            for _ in range(2 * world.policy.attempts):  # both schemes, each time
                 connection, _ = listener.accept()
                 with connection:
                     connection.recv(1000)

@@ -65,7 +65,7 @@ def test_bars_on_a_terminal() -> None:
     assert "latest: Pulling from library/debian" in text
     assert "0123456789ab: Downloading" in text
     assert "/50.0 MB" in text
-    assert text.rindex("Pull complete") > text.rindex("Downloading")
+    assert text.rindex("Downloading") < text.rindex("Pull complete") < text.rindex("Digest:")
     assert "sha256:[bold]00" in text
     assert "\x1b[?25h" in text  # the cursor is shown again
 

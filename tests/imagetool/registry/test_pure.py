@@ -44,6 +44,22 @@ def test_what_is_not_followed(location: str) -> None:
     assert "pw" not in str(error.value)
 
 
+@given(st.text(st.sampled_from("htps:/[]@?#%.0a:\\ \t\n\x00é"), max_size=40))
+def test_any_location_is_a_url_or_refused(location: str) -> None:
+    try:
+        target = HERE.join(location)
+    except RegistryError:
+        return
+    assert target.origin.scheme in ("http", "https")
+    assert target.target.isascii()
+    assert target.target.isprintable()
+
+
+@given(st.text(st.sampled_from('<>;,= relnxt"/'), max_size=40))
+def test_any_link_header_is_read(links: str) -> None:
+    assert isinstance(urls.next_page(links), str)
+
+
 def test_credentials_stay_with_their_origin() -> None:
     request = Request("GET", HERE, authorization="Bearer x", verify=False)
     assert redirected(request, urls.parse("https://r.example/y")).authorization == "Bearer x"
