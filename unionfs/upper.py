@@ -11,14 +11,18 @@ import fcntl
 import itertools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TypeVar
 
 from unionfs import override, sysfd, whiteout
 from unionfs.errors import SetupError, UnionError
 from unionfs.layers.directory import read_marks
 from unionfs.model import Attr, Policy
 from unionfs.node import Node
+
+T = TypeVar("T")
 
 MAX_DIRS = 8192
 """Directory descriptors kept; opening one again costs an openat(2) a level."""
@@ -161,10 +165,14 @@ class Upper:
             return True
         if st.st_size or not stat.S_ISREG(st.st_mode):
             return False
-        return sysfd.getxattr(fd, name, self.names.whiteout) is not None
+        return self.getxattr(fd, name, self.names.whiteout) is not None
+
+    def getxattr(self, fd: int, name: bytes, key: bytes) -> bytes | None:
+        """An attribute of an entry of the top layer, whatever its mode says."""
+        return as_owner(fd, name, partial(sysfd.getxattr, fd, name, key))
 
     def marks(self, fd: int, name: bytes, *, is_dir: bool) -> tuple[int, bytes]:
-        return read_marks(self.names, fd, name, is_dir=is_dir)
+        return read_marks(self.names, partial(self.getxattr, fd, name), is_dir=is_dir)
 
     def xattrs(self, node: Node) -> dict[bytes, bytes]:
         found = sysfd.all_xattrs(*self.at(node))
@@ -314,15 +322,26 @@ PATH_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 def open_rw(fd: int, name: bytes) -> int:
     """O_RDWR whatever the file's mode says: the union has been asked, the kernel has checked the caller."""
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    if not name:
+        return os.open(sysfd.proc_path(fd), flags & ~os.O_NOFOLLOW)
+    return as_owner(fd, name, partial(os.open, name, flags, dir_fd=fd))
+
+
+def as_owner(fd: int, name: bytes, call: Callable[[], T]) -> T:
+    """`call`, once more with all permissions of the owner where the mode of an entry refuses it.
+
+    Root is never refused. Another server owns what is in its top layer and may lend itself the permission.
+    """
     try:
-        return os.open(name or sysfd.proc_path(fd), flags, dir_fd=fd if name else None)
-    except PermissionError:  # not root: the owner lends itself the permission for the moment of the open
-        if not name:
+        return call()
+    except PermissionError:
+        st = sysfd.lstat(fd, name)
+        mode = stat.S_IMODE(st.st_mode)
+        if st.st_uid != os.geteuid() or stat.S_ISLNK(st.st_mode) or mode & 0o700 == 0o700:
             raise
-        mode = stat.S_IMODE(sysfd.lstat(fd, name).st_mode)
-        chmod(fd, name, mode | 0o600)
+        chmod(fd, name, mode | 0o700)
         try:
-            return os.open(name, flags, dir_fd=fd)
+            return call()
         finally:
             chmod(fd, name, mode)
 

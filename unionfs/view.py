@@ -178,7 +178,7 @@ class View:
         if stat.S_ISDIR(st.st_mode):
             return found.top.attr.ino if found is not None else self._disk_ino(st)
         if self.layers and (stat.S_ISREG(st.st_mode) or not self.policy.userxattr):
-            kept = sysfd.getxattr(fd, name, self.upper.names.origin_ino)
+            kept = self.upper.getxattr(fd, name, self.upper.names.origin_ino)
             if kept is not None and len(kept) == 16 and kept[:8] == self._fingerprint:
                 return int.from_bytes(kept[8:], "little")
         return self._disk_ino(st)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from unionfs import override, sysfd, whiteout
 from unionfs.errors import SetupError
@@ -119,7 +120,7 @@ class DirLayer:
         if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
             return entry
         fd, name = self._at(entry.handle)
-        mark, redirect = read_marks(self._names, fd, name, is_dir=stat.S_ISDIR(mode))
+        mark, redirect = read_marks(self._names, partial(readable, fd, name), is_dir=stat.S_ISDIR(mode))
         return entry._replace(mark=entry.mark | mark, redirect=redirect) if mark else entry
 
     # -- contents
@@ -201,13 +202,13 @@ class DirLayer:
         if st.st_rdev == 0 and stat.S_ISCHR(st.st_mode):
             mark = Mark.WHITEOUT
         elif st.st_size == 0 and stat.S_ISREG(st.st_mode) and self._has_xattr_whiteouts(parent):
-            value = sysfd.getxattr(fd, name, self._names.whiteout)
+            value = readable(fd, name, self._names.whiteout)
             mark = Mark.NONE if value is None else Mark.WHITEOUT
         return Entry(name, self._attr(st, fd, name), Path(parent, name), mark)
 
     def _has_xattr_whiteouts(self, path: Path) -> bool:
         if path.xattr_whiteouts is None:
-            value = sysfd.getxattr(self._fd(path), b"", self._names.opaque)
+            value = readable(self._fd(path), b"", self._names.opaque)
             path.xattr_whiteouts = value == whiteout.OPAQUE_MAY_HAVE_XATTR_WHITEOUTS
         return path.xattr_whiteouts
 
@@ -219,17 +220,27 @@ class DirLayer:
         return override.applied(attr, self._override, fd, name) if self._override else attr
 
 
-def read_marks(names: whiteout.Names, fd: int, name: bytes, *, is_dir: bool) -> tuple[int, bytes]:
+def readable(fd: int, name: bytes, key: bytes) -> bytes | None:
+    """An attribute of an entry of a layer; what may not be read cannot count."""
+    try:
+        return sysfd.getxattr(fd, name, key)
+    except PermissionError:
+        return None
+
+
+def read_marks(
+    names: whiteout.Names, get: Callable[[bytes], bytes | None], *, is_dir: bool
+) -> tuple[int, bytes]:
     """(OPAQUE, METACOPY and REDIRECT of an entry, the redirect). A redirect no kernel would write is passed over."""
     mark = Mark.NONE
     if is_dir:
-        if sysfd.getxattr(fd, name, names.opaque) == whiteout.OPAQUE:
+        if get(names.opaque) == whiteout.OPAQUE:
             mark = Mark.OPAQUE
-    elif sysfd.getxattr(fd, name, names.metacopy) is None:
+    elif get(names.metacopy) is None:
         return mark, b""
     else:
         mark = Mark.METACOPY
-    redirect = sysfd.getxattr(fd, name, names.redirect) or b""
+    redirect = get(names.redirect) or b""
     if redirect and whiteout.redirect_names(redirect) is not None:
         return mark | Mark.REDIRECT, redirect
     return mark, b""
