@@ -69,6 +69,7 @@ def _become(request: dict[str, Any]) -> None:
         _write("/proc/self/oom_score_adj", str(process["oom_score_adj"]))
     _Progress.stage = "creating namespaces"
     joined_root = _enter_namespaces(request)
+    process["may_set_groups"] = identity.may_set_groups()
     terminal = _enter_root(request, joined_root)
     _announce(terminal)
     _Progress.stage = "taking the identity of the user"

@@ -34,6 +34,12 @@ def assume(process: dict[str, Any]) -> None:
     _enter_directory(process["cwd"])
 
 
+def may_set_groups() -> bool:
+    """Not where an unprivileged user has mapped one group only: those that the user has then stay."""
+    with open("/proc/self/setgroups") as file:
+        return file.read().strip() == "allow"
+
+
 def execute(arguments: list[str], environment: dict[str, str]) -> None:
     """Replace this process; returns never. Raises the OSError that Docker's exit code is made of.
 
@@ -58,7 +64,7 @@ def _candidates(name: str, path: str) -> list[str]:
 
 
 def _set_ids(process: dict[str, Any]) -> None:
-    if process["set_groups"]:
+    if process["may_set_groups"]:
         os.setgroups(process["groups"])
     bounding = process["capabilities"][0]
     for number in range(CAP_LAST + 1):  # while CAP_SETPCAP is still there

@@ -53,7 +53,7 @@ def join(
 ) -> Request:
     """The request for another process in the container whose first process is `pid`."""
     return {
-        "process": _process(process, seccomp, set_groups=True),
+        "process": _process(process, seccomp),
         "joins": [],
         "pidfd": (pid, namespaces),
         "join_root": f"/proc/{pid}/root" if chroot else "",
@@ -74,12 +74,11 @@ def _create(spec: Mapping[str, Any], bundle: str, seccomp: bytes) -> Request:
     notes = spec.get("annotations", {})
     new = [n for n in part["namespaces"] if not n.get("path")]
     flags = _flags(new)
-    set_groups = not (flags & linux.CLONE_NEWUSER and _single(part.get("gidMappings", [])))
     restricted = bool(
         part.get("maskedPaths")
     )  # an unrestricted ("privileged") container opens devices itself
     return {
-        "process": _process(spec["process"], seccomp, set_groups=set_groups),
+        "process": _process(spec["process"], seccomp),
         "joins": [(n["path"], NAMESPACES[n["type"]]) for n in part["namespaces"] if n.get("path")],
         "pidfd": None,
         "join_root": "",
@@ -124,7 +123,7 @@ def mount_step(mount: Mapping[str, Any], bundle: str) -> list[Request]:
     return [{"kind": kind, "target": target, "links": links, "options": rows, "on": on}]
 
 
-def _process(process: Mapping[str, Any], seccomp: bytes, *, set_groups: bool) -> Request:
+def _process(process: Mapping[str, Any], seccomp: bytes) -> Request:
     user, granted = process["user"], process.get("capabilities", {})
     kinds = ("bounding", "effective", "permitted", "inheritable", "ambient")
     if not process["args"] or any(
@@ -138,7 +137,6 @@ def _process(process: Mapping[str, Any], seccomp: bytes, *, set_groups: bool) ->
         "uid": user["uid"],
         "gid": user["gid"],
         "groups": list(user.get("additionalGids", [])),
-        "set_groups": set_groups,
         "umask": user.get("umask", 0o022),
         "capabilities": tuple(capabilities.mask(granted.get(kind, [])) for kind in kinds),
         "no_new_privs": bool(process.get("noNewPrivileges")),
@@ -161,8 +159,3 @@ def _flags(namespaces: list[Mapping[str, Any]]) -> int:
     for row in namespaces:
         total |= NAMESPACES[row["type"]]
     return total
-
-
-def _single(mappings: list[Mapping[str, Any]]) -> bool:
-    total: int = sum(row["size"] for row in mappings)
-    return total == 1
