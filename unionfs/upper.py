@@ -160,6 +160,15 @@ class Upper:
             return os.fstat(node.fd)
         return sysfd.lstat(self.dir_fd(node.parent), node.name)
 
+    def listdir(self, directory: Node) -> list[bytes]:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        at = self.dir_fd(directory)
+        fd = as_owner(*self.at(directory), lambda: os.open(b".", flags, dir_fd=at))
+        try:
+            return [os.fsencode(name) for name in os.listdir(fd)]
+        finally:
+            os.close(fd)
+
     def is_whiteout(self, fd: int, name: bytes, st: os.stat_result) -> bool:
         if whiteout.is_whiteout(st):
             return True

@@ -396,11 +396,7 @@ class View:
     def _upper_names(self, node: Node) -> list[bytes]:
         if not node.upper or self.upper is None:
             return []
-        fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.upper.dir_fd(node))
-        try:
-            return [os.fsencode(name) for name in os.listdir(fd)]
-        finally:
-            os.close(fd)
+        return self.upper.listdir(node)
 
     def is_empty(self, node: Node) -> bool:
         return all(self.find(node, name) is None for _, name in self.listing(node).after(0))
