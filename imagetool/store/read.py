@@ -107,7 +107,8 @@ def missing(layout: Layout, target: Descriptor) -> Iterator[str]:
     for manifest in found:
         whole = image(layout, manifest)
         for blob, diff_id in whole.layers():
-            if not has_layer(layout, blob, diff_id):
+            mountable = blob.media_type in mediatypes.LAYER_COMPRESSION  # an attestation's layers are not
+            if not (has_layer(layout, blob, diff_id) if mountable else has_blob(layout, blob)):
                 yield f"layer {blob.digest}"
 
 

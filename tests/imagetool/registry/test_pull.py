@@ -324,3 +324,25 @@ def test_an_interrupted_pull_keeps_what_came(world: World, bad: Hostile, layout:
 def test_an_unknown_host_is_not_tried_again(world: World) -> None:
     with pytest.raises(TransportError, match=r"cannot connect to registry\.invalid"):
         world.pull("registry.invalid/app:x")
+
+
+def test_attestations_come_along_with_all_platforms(
+    world: World, layout: Layout, plain: Server, empty: Callable[..., Any]
+) -> None:
+    """BuildKit puts them into the index as manifests for unknown/unknown, with layers that are no tars."""
+    image = layout.image([ONE])
+    statement = layout.blob(b'{"_type": "statement"}', "application/vnd.in-toto+json")
+    rootfs = {"type": "layers", "diff_ids": [statement["digest"]]}
+    config = dump({"os": "unknown", "architecture": "unknown", "config": {}, "rootfs": rootfs})
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    config_blob = layout.blob(config, "application/vnd.oci.image.config.v1+json")
+    body = {"schemaVersion": 2, "mediaType": kind, "config": config_blob, "layers": [statement]}
+    attestation = {**layout.blob(dump(body), kind), "platform": {"os": "unknown", "architecture": "unknown"}}
+    index = layout.index(image, attestation)
+    layout.tag("x", index)
+    fill(plain, layout.root, "x", "attested:x")
+    assert world.pull(f"{plain.host}/attested:x").manifest.digest == image["digest"]  # type: ignore[union-attr]
+    world.pull(f"{plain.host}/attested:x", all_platforms=True)
+    with empty() as server:
+        world.store.tag(f"{plain.host}/attested:x", f"{server.host}/attested:x")
+        assert world.push(f"{server.host}/attested:x", all_platforms=True).digest == index["digest"]
