@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
 
+from imagetool import mediatypes
 from imagetool.digest import Digest, Verifier
 from imagetool.errors import Damaged, ImageToolError, Malformed
 from imagetool.spec import Descriptor, Manifest
@@ -72,7 +73,8 @@ class Survey:
             for part in (document.config, *document.layers):
                 self._need(self.blobs, part.digest, part, name)
             for blob, diff_id in read.image(self._layout, manifest).layers():
-                self._need(self.layers, diff_id, blob, name)
+                if blob.media_type in mediatypes.LAYER_COMPRESSION:  # an attestation's are not mounted
+                    self._need(self.layers, diff_id, blob, name)
         except ImageToolError as error:
             self._unreadable(manifest, name, error)
 

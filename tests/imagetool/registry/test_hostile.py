@@ -27,6 +27,7 @@ from imagetool.errors import (
 )
 from imagetool.registry.credentials import Credentials, Keyring
 from imagetool.registry.errors import TransportError
+from imagetool.store.check import check
 from imagetool.store.limits import Limits
 from tests.imagetool.registry.conftest import World
 from tests.support.hostile import Exchange, Hostile, hostile
@@ -61,6 +62,7 @@ def refused(world: World, name: str, kind: type[ImageToolError], words: str, **o
     assert SECRET not in text
     assert world.names() == before
     assert os.listdir(f"{world.store.root}/tmp") == []
+    assert list(check(world.store)) == []
     return text
 
 

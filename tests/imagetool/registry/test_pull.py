@@ -17,6 +17,7 @@ from imagetool.registry.errors import Missing, TransportError
 from imagetool.registry.login import login, logout
 from imagetool.registry.tls import Certificates
 from imagetool.spec import Platform
+from imagetool.store.check import check
 from tests.imagetool.registry.conftest import World
 from tests.support.hostile import Exchange, Hostile
 from tests.support.oci import Layout, digest, dump, layer_tar
@@ -343,6 +344,7 @@ def test_attestations_come_along_with_all_platforms(
     fill(plain, layout.root, "x", "attested:x")
     assert world.pull(f"{plain.host}/attested:x").manifest.digest == image["digest"]  # type: ignore[union-attr]
     world.pull(f"{plain.host}/attested:x", all_platforms=True)
+    assert list(check(world.store)) == []
     with empty() as server:
         world.store.tag(f"{plain.host}/attested:x", f"{server.host}/attested:x")
         assert world.push(f"{server.host}/attested:x", all_platforms=True).digest == index["digest"]
