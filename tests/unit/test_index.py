@@ -22,6 +22,7 @@ from tests.support.archives import (
 )
 from unionfs.errors import LayerError
 from unionfs.layers import index as fmt
+from unionfs.layers import tartree
 from unionfs.layers.indexer import IndexBuilder
 from unionfs.layers.tarball import check_index, open_tar_layer
 from unionfs.layers.tarindex import index_path
@@ -227,6 +228,26 @@ def test_builder_limits_entries():
         LayerError, match="layer: member '10' at byte 5120: the archive has more than 10 entries"
     ):
         builder.feed(b"".join(file(b"%d" % n) for n in range(11)))
+
+
+def test_builder_limits_attributes(monkeypatch):
+    monkeypatch.setattr(tartree, "BLOB_MAX", 1 << 20)
+    parts = [pax((b"SCHILY.xattr.user.%d" % n, b"x" * 60_000)) + file(b"f") for n in range(20)]
+    with pytest.raises(LayerError, match="more than 1 MiB of link targets and attributes"):
+        IndexBuilder("layer").feed(b"".join(parts))
+
+
+def test_repeated_directories_take_no_space(tmp_path):
+    parts = [directory(b"d", mode=number) for number in range(1000)]
+    with open_layer(tmp_path, *parts, directory(b"./", mode=0o700), directory(b"/", mode=0o711)) as layer:
+        assert [entry.attr.mode & 0o7777 for entry in (layer.root, *layer.scan(0))] == [0o711, 999]
+
+
+def test_more_directories_than_are_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr(tartree, "_PARENTS_MAX", 3)
+    names = [b"%d/%d" % (n % 10, n) for n in range(100)]
+    with open_layer(tmp_path, *map(file, names)) as layer:
+        assert set(names) < set(entries(layer))
 
 
 def test_large_data_are_not_read(tmp_path):

@@ -115,15 +115,16 @@ def test_pax_time_that_is_none(text):
 
 def test_xattrs_of_both_forms():
     records = {
-        b"SCHILY.xattr.user.a": b"1",
+        b"SCHILY.xattr.user.a": b"2",
         b"LIBARCHIVE.xattr.user.a": b"Mg",
+        b"SCHILY.xattr.user.b%20c": b"\0\1",
         b"LIBARCHIVE.xattr.user.b%20c": b"AAE",
         b"SCHILY.xattr.user.k%3Dv%25": b"\0",
         b"SCHILY.xattr.user.empty": b"",
         b"SCHILY.acl.access": b"user::rwx",
     }
     assert tarpax.xattrs(records) == {
-        b"user.a": b"1",
+        b"user.a": b"2",
         b"user.b c": b"\0\1",
         b"user.k=v%": b"\0",
         b"user.empty": b"",

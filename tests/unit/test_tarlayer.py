@@ -430,6 +430,16 @@ def test_questions_that_do_not_apply(tmp_path):
                 layer.aliases(number + 2)
 
 
+def test_base_is_added_to_every_inode_number(tmp_path):
+    with open_layer(tmp_path, file(b"f"), hardlink(b"g", b"f"), file(b"h"), END) as layer:
+        before = [entry.attr.ino for entry in (layer.root, *layer.scan(0))]
+        layer.base = 5 << 40
+        shown = layer.root, *layer.scan(0)
+        assert [entry.attr.ino - (5 << 40) for entry in shown] == before == [2, 3, 3, 5]
+        assert layer.aliases(shown[2].attr.ino) == [(b"f",), (b"g",)]
+        assert layer.names(0) == [b"f", b"g", b"h"]
+
+
 def test_trim_loses_nothing(tmp_path):
     with open_layer(tmp_path, *(file(b"d/%d" % n) for n in range(1000))) as layer:
         before = entries(layer)

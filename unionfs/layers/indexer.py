@@ -32,7 +32,7 @@ class Hasher(Protocol):
 class IndexBuilder:
     """`feed` it all bytes of an uncompressed tar, `finish`, then `publish` the index beside the tar.
 
-    Memory grows by about 300 bytes an entry, whatever the size of files. Any method raises LayerError, which
+    Memory grows by about 200 bytes an entry, whatever the size of files. Any method raises LayerError, which
     names `title`, the member and the byte offset, when the archive is damaged or hostile.
     """
 

@@ -14,7 +14,8 @@ XATTR_NAME_MAX = 255  # include/uapi/linux/limits.h
 XATTR_SIZE_MAX = 65536
 _SPARSE_PAIR = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
 _KEYWORDS = frozenset((b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime", b"atime", b"ctime"))
-_PREFIXES = (b"SCHILY.xattr.", b"LIBARCHIVE.xattr.", b"GNU.sparse.")
+_SCHILY, _LIBARCHIVE = b"SCHILY.xattr.", b"LIBARCHIVE.xattr."
+_PREFIXES = (_SCHILY, _LIBARCHIVE, b"GNU.sparse.")
 
 
 def records(body: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -58,14 +59,15 @@ def time(key: bytes, value: bytes) -> tuple[int, int]:
 
 
 def xattrs(records: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    """The extended attributes in PAX records. Of both forms SCHILY's wins: it is the raw one."""
+    """The extended attributes in PAX records. GNU tar writes "=" and "%" of a name as %3D and %25."""
     found = {}
     for key, value in records.items():
-        if key.startswith(b"LIBARCHIVE.xattr."):
-            found[_url_decoded(key[17:])] = _base64_decoded(value)
-    for key, value in records.items():
-        if key.startswith(b"SCHILY.xattr."):
-            found[key[13:].replace(b"%3D", b"=").replace(b"%25", b"%")] = value
+        if key.startswith(_LIBARCHIVE):
+            found[_url_decoded(key[len(_LIBARCHIVE) :])] = _base64_decoded(value)
+        elif key.startswith(_SCHILY):
+            name = key[len(_SCHILY) :]
+            if _LIBARCHIVE + name not in records:  # libarchive writes both, with the name encoded in both
+                found[name.replace(b"%3D", b"=").replace(b"%25", b"%")] = value
     for name, value in found.items():
         if not 0 < len(name) <= XATTR_NAME_MAX or b"\0" in name or len(value) > XATTR_SIZE_MAX:
             raise Damaged(f"extended attribute {name[:40]!r} of {len(value)} bytes is not a legal one")

@@ -8,33 +8,24 @@ to be followed. Raises Damaged; the stream that feeds it adds the member and the
 from __future__ import annotations
 
 import stat
-from struct import Struct
 
 from unionfs.layers import index
-from unionfs.layers.index import DATA_AT, FLAGS_AT, HEAD, ROW_SIZE, TAIL, Image
+from unionfs.layers.index import TAIL, Image
 from unionfs.layers.tarheader import HARDLINK, SYMLINK_MAX, Damaged, Member, More
+from unionfs.layers.tarpack import Dir, Packer
 from unionfs.model import NAME_MAX
 
-ENTRIES_MAX = 1 << 24  # about 4 GiB of memory to build; a hostile archive of 25 MB can ask for that many
+ENTRIES_MAX = (
+    1 << 23
+)  # 2 to 3 GiB of memory to build, which a hostile download of a few megabytes can ask for
+BLOB_MAX = 1 << 29  # bytes of link targets and attributes: 64 for each of as many entries
+_PARENTS_MAX = 1 << 16  # paths that are remembered; archives go through a tree folder by folder
 WHITEOUT_PREFIX = b".wh."
 META_PREFIX = b".wh..wh."  # AUFS's own files, and the opaque marker
 OPAQUE_MARKER = b".wh..wh..opq"
 _HIDDEN_XATTRS = (b"trusted.overlay.", b"user.overlay.")  # what a layer may not decide about the union
 
-_QUAD = Struct("<Q")
-_NLINK = Struct("<I")
-_PRIMARY_NLINK = Struct("<II")
 _ODD = frozenset((b"", b".", b".."))
-
-
-class Dir:
-    """A directory: its inode, and its children as inode numbers, or as Dir."""
-
-    __slots__ = ("children", "inode")
-
-    def __init__(self, inode: int) -> None:
-        self.inode = inode
-        self.children: dict[bytes, int | Dir] = {}
 
 
 class Tree:
@@ -85,7 +76,11 @@ class Tree:
             elif not isinstance(child, Dir):
                 raise Damaged(f"{part!r} on its path is not a directory in this archive")
             node = child
-        self._parents[path.rstrip(b"/").rpartition(b"/")[0]] = node
+        folder = path.rstrip(b"/").rpartition(b"/")[0]
+        if len(self._parents) > _PARENTS_MAX:
+            self._parents = {b"": self._root}
+        if len(folder) <= SYMLINK_MAX:  # what is longer is rare, and would take memory
+            self._parents[folder] = node
         return node, parts[-1]
 
     def _attach(self, parent: Dir, name: bytes, child: int | Dir) -> None:
@@ -105,8 +100,10 @@ class Tree:
     def _add_directory(self, parent: Dir, name: bytes, member: Member) -> None:
         old = parent.children.get(name) if name else self._root
         inode = self._inode(member)
-        if isinstance(old, Dir):  # its children stay
-            old.inode = inode
+        if isinstance(old, Dir):  # its children stay, and it takes no more memory
+            size = TAIL.size
+            self._inodes[old.inode * size : (old.inode + 1) * size] = self._inodes[inode * size :]
+            del self._inodes[inode * size :]
         else:
             self._attach(parent, name, Dir(inode))
 
@@ -157,8 +154,7 @@ class Tree:
         if kind == stat.S_IFLNK:
             if not 0 < len(link) <= SYMLINK_MAX:
                 raise Damaged(f"a symbolic link of {len(link)} bytes")
-            self._blob += link
-            return 0, len(link), len(self._blob) - len(link)
+            return 0, len(link), self._store(link)
         if kind in (stat.S_IFCHR, stat.S_IFBLK):
             return index.DEVICE, 0, rdev
         return 0, 0, 0
@@ -191,7 +187,7 @@ class Tree:
         record = b"".join(index.XATTR.pack(len(name), len(value)) + name + value for name, value in shown)
         record += index.XATTR.pack(0, 0)
         if record not in self._xattrs_at:
-            self._xattrs_at[record] = self._store(record)
+            self._xattrs_at[record] = self._refer(record)
         return self._xattrs_at[record]
 
     def _extra(self, member: Member, more: More) -> int:
@@ -200,21 +196,24 @@ class Tree:
         mtime = member.mtime, member.mtimensec
         extents = more.extents or ()
         record = index.EXTRA.pack(*(more.atime or mtime), *(more.ctime or mtime), len(extents))
-        return self._store(record + b"".join(index.EXTENT.pack(*extent) for extent in extents))
+        return self._refer(record + b"".join(index.EXTENT.pack(*extent) for extent in extents))
+
+    def _refer(self, record: bytes) -> int:
+        self._blob += bytes(-len(self._blob) % 8)
+        return 1 + self._store(record) // 8
 
     def _store(self, record: bytes) -> int:
-        self._blob += bytes(-len(self._blob) % 8)
-        reference = 1 + len(self._blob) // 8
-        if reference > 0xFFFFFFFF:
-            raise Damaged("the archive has more than 32 GiB of attributes")
+        """Where in the blob the record now is."""
         self._blob += record
-        return reference
+        if len(self._blob) > BLOB_MAX:
+            raise Damaged(f"the archive has more than {BLOB_MAX >> 20} MiB of link targets and attributes")
+        return len(self._blob) - len(record)
 
     def pack(self) -> Image:
         """The index of the tree. The tree is used up."""
         for directory in self._marked:
             self._normalise(directory)
-        return _Packer(self._root, self._inodes, self._linked).pack(self._blob)
+        return Packer(self._root, self._inodes, self._linked).pack(self._blob)
 
     def _normalise(self, directory: Dir) -> None:
         """Whiteouts lose their prefix and become marks; a real entry wins, a real directory turns opaque."""
@@ -227,66 +226,6 @@ class Tree:
                 hidden = children.setdefault(raw[4:], 0)
                 if isinstance(hidden, Dir):
                     self._inodes[hidden.inode * TAIL.size] |= index.OPAQUE
-
-
-class _Packer:
-    """Numbers a tree breadth first and writes its rows."""
-
-    def __init__(self, root: Dir, inodes: bytearray, linked: set[int]) -> None:
-        self._inodes = inodes
-        self._rows = bytearray(HEAD.pack(0, 0, 0, 2, 0) + self._tail(root.inode))
-        self._names = bytearray(b"\0")
-        self._linked: dict[int, list[int]] = {inode: [] for inode in linked}
-        self._queue = [root]  # directories in the order of their numbers, which are in _numbers
-        self._numbers = [0]
-        self._first = 1
-
-    def _tail(self, inode: int) -> bytes:
-        return bytes(self._inodes[inode * TAIL.size : (inode + 1) * TAIL.size])
-
-    def pack(self, blob: bytearray) -> Image:
-        for position, directory in enumerate(self._queue):
-            self._directory(directory, self._numbers[position])
-            directory.children = {}  # memory, on the way
-        if len(self._names) > 0xFFFFFFFF:
-            raise Damaged("the archive has more than 4 GiB of names")
-        return Image(self._rows, self._patch_links(), self._names, blob)
-
-    def _directory(self, directory: Dir, number: int) -> None:
-        children = directory.children
-        names = sorted(children)
-        size, inodes, head, offset = TAIL.size, self._inodes, HEAD.pack, len(self._names)
-        entry = self._first
-        parts: list[bytes | bytearray] = []
-        subdirectories = 0
-        for name in names:
-            child = children[name]
-            if isinstance(child, Dir):
-                self._queue.append(child)
-                self._numbers.append(entry)
-                subdirectories += 1
-                child = child.inode
-            elif child in self._linked:
-                self._linked[child].append(entry)
-            parts.append(head(offset & 0xFFFFFFFF, number, entry, 1, len(name)))
-            parts.append(inodes[child * size : child * size + size])
-            offset += len(name) + 1
-            entry += 1
-        rows = self._rows
-        _QUAD.pack_into(rows, number * ROW_SIZE + DATA_AT, self._first | len(names) << 32 if names else 0)
-        _NLINK.pack_into(rows, number * ROW_SIZE + 12, 2 + subdirectories)
-        rows += b"".join(parts)
-        if names:
-            self._names += b"\0".join(names) + b"\0"
-        self._first = entry
-
-    def _patch_links(self) -> bytes:
-        groups = sorted(entries for entries in self._linked.values() if len(entries) > 1)
-        for entries in groups:
-            for entry in entries:
-                _PRIMARY_NLINK.pack_into(self._rows, entry * ROW_SIZE + 8, entries[0], len(entries))
-                self._rows[entry * ROW_SIZE + FLAGS_AT] |= index.LINKED
-        return b"".join(entry.to_bytes(4, "little") for entries in groups for entry in entries)
 
 
 def _parts(path: bytes) -> list[bytes]:
