@@ -19,12 +19,16 @@ from unionfs.fuse import abi
 from unionfs.fuse import opcodes as op
 from unionfs.fuse.options import ServerOptions
 from unionfs.fuse.server import Server
+from unionfs.fuse.storing import Item, Storing
 from unionfs.layers.directory import DirLayer
 from unionfs.model import ROOT_ID, Policy
 from unionfs.tree import UnionTree
 from unionfs.upper import Upper
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [
+    pytest.mark.timeout(60),
+    pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning"),
+]
 BIG = HEAVY + 4096
 
 
@@ -42,9 +46,9 @@ class Kernel:
         self._unique = 100
         end.settimeout(20)
 
-    def send(self, opcode: int, nodeid: int, body: bytes = b"") -> int:
+    def send(self, opcode: int, nodeid: int, body: bytes = b"", *, pid: int = 1) -> int:
         self._unique += 2
-        head = struct.pack("=IIQQIIIHH", 40 + len(body), opcode, self._unique, nodeid, 0, 0, 1, 0, 0)
+        head = struct.pack("=IIQQIIIHH", 40 + len(body), opcode, self._unique, nodeid, 0, 0, pid, 0, 0)
         self._end.send(head + body)
         return self._unique
 
@@ -213,6 +217,33 @@ def test_a_copy_up_that_fails_answers_everyone_and_leaves_nothing(
         assert [kernel.receive()[:2] for _ in sent] == [(unique, 28) for unique in sent]
     assert not any((tmp_path / "work").rglob("*[0-9]*.tmp"))
     assert kernel.ask(op.WRITE, big, write(0, b"3")).error == 0
+
+
+def test_two_processes_that_read_the_same_files_ahead(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for number in range(30):
+        (tmp_path / f"lower/file{number:02}").write_bytes(b"x" * 100)
+    kernel, tree, _, log = serve(offered=op.INIT_EXT)
+    kernel.ask(op.READDIRPLUS, ROOT_ID, struct.pack("=QQIIQII", 0, 0, 1 << 16, 0, 0, 0, 0))
+    files = [row.ino for row in tree.readdir(ROOT_ID, 0) if row.name.startswith(b"file")]
+    gate = threading.Event()
+    store_all = Storing._store_all
+
+    def slow(storing: Storing, items: list[Item], buffer: memoryview) -> None:
+        assert gate.wait(20)
+        store_all(storing, items, buffer)
+
+    monkeypatch.setattr(Storing, "_store_all", slow)
+    order = [(2, files[0]), (2, files[1]), (3, files[2]), (3, files[3]), (3, files[4])]
+    sent = {kernel.send(op.OPEN, node, struct.pack("=II", os.O_RDONLY, 0), pid=pid) for pid, node in order}
+    gate.set()
+    while sent:
+        sent.discard(kernel.receive().unique)  # between them are the stores
+    small = kernel.send(op.GETATTR, files[0], GETATTR)
+    while kernel.receive().unique != small:
+        pass
+    assert log == []
 
 
 def test_without_threads_everything_runs_in_order(serve: Serve) -> None:

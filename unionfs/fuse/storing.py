@@ -121,8 +121,7 @@ class Storing:
         own: dict[int, int] = {}
         self._add(head.nodeid, size, batch, own)
         for node in candidates:
-            if node not in self._waiting and not self._dispatcher.is_busy(node):
-                self._add(node, 0, batch, own)
+            self._add(node, 0, batch, own)
         if not batch.items:
             return answer
         self._hand_over(batch)
@@ -136,7 +135,9 @@ class Storing:
         return []
 
     def _add(self, node: int, offset: int, batch: Batch, own: dict[int, int]) -> None:
-        """Adds a file, from `offset` on, if its bytes are in one piece in a read-only layer."""
+        """Adds a file, from `offset` on, if its bytes are in one piece in a read-only layer and nobody is at it."""
+        if node in self._waiting or self._dispatcher.is_busy(node):
+            return
         with suppress(OSError):  # a layer that cannot be read says so to whoever reads the file
             if self._ctx.tree.nodes[node].upper:
                 return
