@@ -131,10 +131,10 @@ class CopyUp:
         except BaseException:
             self.abandon()
             raise
-        node.upper, node.real = True, real
+        self._tree.nodes.settle(node, real)
         if self._source is not None or not node.is_reg:
             node.data = None
-        node.lower, node.unlinked = None, 0
+        node.unlinked = 0
         if self._fd >= 0 and node.is_reg:
             self._give_fd(bool(names))
         for parent, name in names:

@@ -10,7 +10,7 @@ import errno
 import stat
 from array import array
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from unionfs.errors import UnionError
 from unionfs.layers.base import Layer
@@ -28,6 +28,14 @@ PRIVATE = 0xFFFF << SHIFT
 so that they stay the same at the next mount; ids from PRIVATE on are for inodes that have no such number."""
 
 
+class Births(NamedTuple):
+    """What an entry gets from the directory that it is made in."""
+
+    setgid: bool
+    gid: int
+    default_acl: bool
+
+
 class Node:
     """One inode of the union.
 
@@ -37,9 +45,10 @@ class Node:
     """
 
     __slots__ = (
+        "bare",
+        "births",
         "children",
         "data",
-        "default_acl",
         "dirs",
         "fd",
         "fmt",
@@ -75,7 +84,8 @@ class Node:
         self.fd = -1  # a directory: O_PATH; a regular file: O_RDWR; both in the top layer
         self.unlinked = 0  # names that are gone while the inode still is a lower one
         self.listing: Listing | None = None
-        self.default_acl: bool | None = None  # not asked yet
+        self.births: Births | None = None  # of an upper directory; None: not asked yet
+        self.bare = False  # known to have no extended attributes, in the top layer
         self.snapshot: Attr | None = None  # of a lower directory that has been removed
         self.passing = False  # not in the table: made from its number, for this one request
 
@@ -104,6 +114,7 @@ class NodeTable:
         self.let_go = let_go
         self.nodes: dict[int, Node] = {ROOT_ID: root}
         self.root = root
+        self.real: dict[int, Node] = {}  # INVARIANT: the upper nodes in the table, by their st_ino there
         for number, layer in enumerate(layers):
             layer.base = self.base(number)
         self.idle: dict[Node, None] = {}  # INVARIANT: the nodes in the table with lookups == 0 == children
@@ -157,6 +168,11 @@ class NodeTable:
         for number, handle in node.dirs:
             if self.tars[number] is not None:
                 self.numbered_dirs.setdefault((number, handle), node)
+
+    def settle(self, node: Node, real: int) -> None:
+        """A node is in the top layer from now on, as the inode `real` there."""
+        node.upper, node.real, node.lower = True, real, None
+        self.real[real] = node
 
     def adopt(self, node: Node) -> None:
         """Gives a passing node a place of its own, with the lookups counted so far."""
@@ -248,6 +264,8 @@ class NodeTable:
                 continue
             del self.nodes[node.ino]
             self.idle.pop(node, None)
+            if self.real.get(node.real) is node:
+                del self.real[node.real]
             for spot in node.dirs:
                 if self.numbered_dirs.get(spot) is node:
                     del self.numbered_dirs[spot]

@@ -11,7 +11,7 @@ import os
 import stat
 from contextlib import suppress
 
-from unionfs.model import Attr
+from unionfs.model import NOW, Attr
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -43,9 +43,16 @@ OMIT = (0, (1 << 30) - 2)  # UTIME_OMIT
 
 def set_times(parent: int, name: bytes, atime: tuple[int, int] | None, mtime: tuple[int, int] | None) -> None:
     """utimensat(2): (seconds, nanoseconds), model.NOW, or None to leave one as it is. Only the kernel knows NOW."""
+    if name and atime and mtime and NOW not in (atime, mtime):  # the common case, without ctypes
+        ns = (atime[0] * 1_000_000_000 + atime[1], mtime[0] * 1_000_000_000 + mtime[1])
+        os.utime(name, ns=ns, dir_fd=parent, follow_symlinks=False)
+        return
     times = (ctypes.c_int64 * 4)(*(atime or OMIT), *(mtime or OMIT))
-    at, path, flags = (parent, name, AT_SYMLINK_NOFOLLOW) if name else (AT_FDCWD, proc_path(parent), 0)
-    if _utimensat(at, path, times, flags):
+    if name:
+        failed = _utimensat(parent, name, times, AT_SYMLINK_NOFOLLOW)
+    else:
+        failed = _utimensat(AT_FDCWD, proc_path(parent), times, 0)
+    if failed:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
 
@@ -78,6 +85,34 @@ def lstat_or_none(parent: int, name: bytes) -> os.stat_result | None:
 def proc_path(parent: int, name: bytes = b"") -> bytes:
     """A path for the calls that take no descriptor: the link in /proc leads to the directory, `name` is final."""
     return b"/proc/self/fd/%d/%b" % (parent, name) if name else b"/proc/self/fd/%d" % parent
+
+
+EBADF = 9  # what O_PATH descriptors answer to most calls
+
+
+def chmod(parent: int, name: bytes, mode: int) -> None:
+    """chmod(2) of what is known not to be a symbolic link."""
+    if name:
+        os.chmod(name, mode, dir_fd=parent)
+        return
+    try:
+        os.fchmod(parent, mode)
+    except OSError as e:
+        if e.errno != EBADF:
+            raise
+        os.chmod(proc_path(parent), mode)
+
+
+def chown(parent: int, name: bytes, uid: int, gid: int) -> None:
+    if name:
+        os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
+        return
+    try:
+        os.fchown(parent, uid, gid)
+    except OSError as e:
+        if e.errno != EBADF:
+            raise
+        os.chown(proc_path(parent), uid, gid)
 
 
 def getxattr(parent: int, name: bytes, key: bytes) -> bytes | None:

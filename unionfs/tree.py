@@ -6,15 +6,18 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 
 from unionfs import sysfd, whiteout
 from unionfs.errors import UnionError
 from unionfs.merge import Removal, removal
 from unionfs.model import Attr, Caller, Change
-from unionfs.node import Node
+from unionfs.node import Births, Node
 from unionfs.rename import Renaming
-from unionfs.upper import CAPABILITY, chmod
+from unionfs.upper import CAPABILITY
 from unionfs.view import ACLS
+
+BLANK = Attr(*(0,) * 16)
 
 Make = Callable[[int, bytes, int], int]
 """Creates an entry: (directory descriptor, name, permissions) -> an O_RDWR descriptor of it, or -1."""
@@ -62,46 +65,53 @@ class UnionTree(Renaming):
         make: Make,
         rdev: int = 0,
     ) -> Attr:
-        directory = self._place(parent, name)
+        directory = self.nodes[parent]
+        self._make_room(directory)
         born = self._born(directory, mode, caller)._replace(rdev=rdev)
+        made = -2
         if self._may_make_directly(directory, name, born):
-            try:
+            with suppress(FileExistsError):  # perhaps by a whiteout
                 made = make(self.top.dir_fd(directory), name, stat.S_IMODE(born.mode))
-            except FileExistsError:  # a whiteout: _place has seen that nothing else is there
-                made = self._make_aside(directory, name, born, make)
-        else:
+        if made == -2:
+            self._place(parent, name)
             made = self._make_aside(directory, name, born, make)
         return self._entered(directory, name, made)
+
+    def _make_room(self, directory: Node) -> None:
+        _ = self.top
+        if not directory.is_dir:
+            raise UnionError(errno.ENOTDIR)
+        self.ensure_upper(directory)
 
     def _place(self, parent: int, name: bytes) -> Node:
         """The directory, in the top layer, in which `name` is free."""
         directory = self.nodes[parent]
-        _ = self.top
         if self.find(directory, name) is not None:
             raise UnionError(errno.EEXIST)
-        self.ensure_upper(directory)
+        self._make_room(directory)
         return directory
 
     def _born(self, directory: Node, mode: int, caller: Caller) -> Attr:
         """Owner and mode of a new inode; only these fields mean anything. Ids are as on disk (inode(7), SVr4)."""
-        above = self.attr(directory)
+        births = self._births(directory)
         uid, gid = self._to_disk(caller.uid, caller.gid)
-        if above.mode & stat.S_ISGID:
-            gid = above.gid
+        if births.setgid:
+            gid = births.gid
             if stat.S_ISDIR(mode):
                 mode |= stat.S_ISGID
-        if not (stat.S_ISLNK(mode) or self.has_default_acl(directory)):
+        if not (stat.S_ISLNK(mode) or births.default_acl):
             mode &= ~caller.umask
-        return above._replace(mode=mode, uid=uid, gid=gid)
+        return BLANK._replace(mode=mode, uid=uid, gid=gid)
+
+    def _births(self, directory: Node) -> Births:
+        if directory.births is None:
+            attr = self.attr(directory)
+            acl = self.policy.acl and bool(sysfd.getxattr(self.top.dir_fd(directory), b"", ACLS[1]))
+            directory.births = Births(bool(attr.mode & stat.S_ISGID), attr.gid, acl)
+        return directory.births
 
     def _to_disk(self, uid: int, gid: int) -> tuple[int, int]:
         return (uid, gid) if self.policy.ids is None else self.policy.ids.to_disk(uid, gid)
-
-    def has_default_acl(self, directory: Node) -> bool:
-        if directory.default_acl is None:
-            value = sysfd.getxattr(self.top.dir_fd(directory), b"", ACLS[1]) if self.policy.acl else None
-            directory.default_acl = bool(value)
-        return directory.default_acl
 
     def _may_make_directly(self, directory: Node, name: bytes, born: Attr) -> bool:
         """Whether one system call gives the new entry the right owner and mode: then it needs no second name."""
@@ -109,13 +119,13 @@ class UnionTree(Renaming):
             return False
         if born.mode & (stat.S_ISGID | stat.S_ISUID | stat.S_ISVTX):
             return False
-        # A new directory over a deleted one must be opaque when it appears.
-        return not (stat.S_ISDIR(born.mode) and self.in_lower(directory, name))
+        # What lies below is there, which is an error, or deleted, and then a directory must hide it as it appears.
+        return not self.in_lower(directory, name)
 
     def _make_aside(self, directory: Node, name: bytes, born: Attr, make: Make) -> int:
         """Makes an entry in the work directory and puts it where a whiteout, or nothing, is."""
         top, fd = self.top, self.top.dir_fd(directory)
-        with top.nursery(fd, inherit=self.has_default_acl(directory)) as (work, temp):
+        with top.nursery(fd, inherit=self._births(directory).default_acl) as (work, temp):
             made = make(work, temp, stat.S_IMODE(born.mode))
             try:
                 self._dress_and_place(directory, name, born, work, temp)
@@ -147,7 +157,8 @@ class UnionTree(Renaming):
             ino = self._odd_ino((ino, directory.ino, name))
         attr = self.top.attr(fd, name, st, ino)
         node = Node(ino, stat.S_IFMT(attr.mode))
-        node.upper, node.real = True, st.st_ino
+        self.nodes.settle(node, st.st_ino)
+        node.bare = not self._births(directory).default_acl and not self.policy.override
         self.nodes.add(node, directory, name)
         self.nodes.remember(ino)
         if made >= 0:
@@ -171,7 +182,8 @@ class UnionTree(Renaming):
         except BaseException:
             os.close(fd)
             raise
-        node.upper, node.real, node.fd = True, st.st_ino, fd
+        self.nodes.settle(node, st.st_ino)
+        node.fd = fd
         self.nodes.nodes[node.ino] = node
         self.nodes.idle[node] = None
         self.nodes.remember(node.ino)
@@ -281,6 +293,7 @@ class UnionTree(Renaming):
             os.ftruncate(self.top.file_fd(node), change.size)
         fd, name = self.top.at(node)
         if change.uid is not None or change.gid is not None or change.mode is not None:
+            node.births = None
             self._change_owner(node, fd, name, change)
         if change.kill_suidgid:
             self.kill_suidgid(node)
@@ -289,20 +302,22 @@ class UnionTree(Renaming):
         return self.getattr(ino)
 
     def _change_owner(self, node: Node, fd: int, name: bytes, change: Change) -> None:
-        attr = self.attr(node)
-        uid, gid = self._to_disk(
-            -1 if change.uid is None else change.uid, -1 if change.gid is None else change.gid
-        )
-        uid = attr.uid if change.uid is None else uid
-        gid = attr.gid if change.gid is None else gid
-        mode = attr.mode if change.mode is None else node.fmt | stat.S_IMODE(change.mode)
+        uid, gid = self._ids_of(change)
         if self.policy.override:
+            attr = self.attr(node)
+            mode = attr.mode if change.mode is None else node.fmt | stat.S_IMODE(change.mode)
+            uid, gid = attr.uid if uid < 0 else uid, attr.gid if gid < 0 else gid
             self.top.own(fd, name, uid, gid, mode, attr.rdev)
             return
-        if change.uid is not None or change.gid is not None:
+        if uid >= 0 or gid >= 0:
             self.top.chown(fd, name, uid, gid)
         if change.mode is not None:
-            chmod(fd, name, stat.S_IMODE(mode))
+            sysfd.chmod(fd, name, stat.S_IMODE(change.mode))
+
+    def _ids_of(self, change: Change) -> tuple[int, int]:
+        """The new owner as on disk, -1 for what stays."""
+        uid, gid = self._to_disk(change.uid or 0, change.gid or 0)
+        return -1 if change.uid is None else uid, -1 if change.gid is None else gid
 
     def kill_suidgid(self, node: Node) -> None:
         """Clears what a change by somebody else than root must not leave (inode(7); FUSE_HANDLE_KILLPRIV_V2)."""
@@ -311,7 +326,9 @@ class UnionTree(Renaming):
         fd, name = self.top.at(node)
         if mode != attr.mode:
             self.top.own(fd, name, attr.uid, attr.gid, mode, attr.rdev)
-        if sysfd.getxattr(fd, name, CAPABILITY) is not None:  # removing none takes a privilege all the same
+        if (
+            not node.bare and sysfd.getxattr(fd, name, CAPABILITY) is not None
+        ):  # removing none takes a privilege all the same
             sysfd.removexattr(fd, name, CAPABILITY)
 
     def setxattr(self, ino: int, name: bytes, value: bytes, flags: int = 0) -> None:
@@ -319,8 +336,9 @@ class UnionTree(Renaming):
         node = self.nodes[ino]
         self.copy_up(node, data=False)
         fd, at = self.top.at(node)
+        node.bare = False
         sysfd.setxattr(fd, at, self.top.names.to_disk(name), value, flags)
-        node.default_acl = None
+        node.births = None
 
     def removexattr(self, ino: int, name: bytes) -> None:
         self.check_xattr(name)
@@ -328,7 +346,7 @@ class UnionTree(Renaming):
         self.getxattr(ino, name)
         self.copy_up(node, data=False)
         sysfd.removexattr(*self.top.at(node), self.top.names.to_disk(name))
-        node.default_acl = None
+        node.births = None
 
 
 def killed(mode: int) -> int:

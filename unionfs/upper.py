@@ -147,18 +147,16 @@ class Upper:
 
     def at(self, node: Node) -> tuple[int, bytes]:
         """(descriptor, name) of an entry; the name is empty where the descriptor is the entry itself."""
-        if node.parent is None:
-            if node.fd < 0:
-                raise UnionError(errno.ESTALE, "the inode is gone")
+        if node.fd >= 0 and (node.parent is None or node.is_reg):
             return node.fd, b""
+        if node.parent is None:
+            raise UnionError(errno.ESTALE, "the inode is gone")
         return self.dir_fd(node.parent), node.name
 
     # -- readings
 
     def lstat(self, node: Node) -> os.stat_result:
-        if node.parent is None:
-            return os.fstat(node.fd)
-        return sysfd.lstat(self.dir_fd(node.parent), node.name)
+        return sysfd.lstat(*self.at(node))
 
     def listdir(self, directory: Node) -> list[bytes]:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -189,9 +187,10 @@ class Upper:
         return {shown: value for key, value in found.items() if (shown := view(key)) is not None}
 
     def xattr_names(self, node: Node) -> list[bytes]:
-        path = sysfd.proc_path(*self.at(node))
+        fd, name = self.at(node)
         with sysfd.suppress_no_xattr():
-            names = (os.fsencode(key) for key in os.listxattr(path, follow_symlinks=node.parent is None))
+            found = os.listxattr(sysfd.proc_path(fd, name), follow_symlinks=not name)
+            names = (os.fsencode(key) for key in found)
             return [shown for key in names if (shown := self.names.to_view(key)) is not None]
         return []
 
@@ -257,7 +256,7 @@ class Upper:
             self.chown(fd, name, uid, gid)
             st = sysfd.lstat(fd, name)
         if not stat.S_ISLNK(mode) and stat.S_IMODE(st.st_mode) != stat.S_IMODE(mode):
-            chmod(fd, name, stat.S_IMODE(mode))
+            sysfd.chmod(fd, name, stat.S_IMODE(mode))
 
     def _own_by_xattr(self, fd: int, name: bytes, uid: int, gid: int, mode: int, rdev: int) -> None:
         if stat.S_ISLNK(mode):
@@ -265,15 +264,12 @@ class Upper:
         value = override.render(override.Override(uid, gid, mode, rdev))
         sysfd.setxattr(fd, name, self.policy.override, value)
         st = sysfd.lstat(fd, name)
-        chmod(fd, name, stat.S_IMODE(mode) | (0o700 if stat.S_ISDIR(st.st_mode) else 0o600))
+        sysfd.chmod(fd, name, stat.S_IMODE(mode) | (0o700 if stat.S_ISDIR(st.st_mode) else 0o600))
 
     def chown(self, fd: int, name: bytes, uid: int, gid: int) -> None:
         """chown(2), -1 to leave one; where ids are squashed a refusal is passed over."""
         try:
-            if name:
-                os.chown(name, uid, gid, dir_fd=fd, follow_symlinks=False)
-            else:
-                os.chown(sysfd.proc_path(fd), uid, gid)
+            sysfd.chown(fd, name, uid, gid)
         except OSError as e:
             lenient = self.policy.ids is not None and self.policy.ids.lenient
             if not (lenient and e.errno in (errno.EPERM, errno.EINVAL)):
@@ -348,19 +344,11 @@ def as_owner(fd: int, name: bytes, call: Callable[[], T]) -> T:
         mode = stat.S_IMODE(st.st_mode)
         if st.st_uid != os.geteuid() or stat.S_ISLNK(st.st_mode) or mode & 0o700 == 0o700:
             raise
-        chmod(fd, name, mode | 0o700)
+        sysfd.chmod(fd, name, mode | 0o700)
         try:
             return call()
         finally:
-            chmod(fd, name, mode)
-
-
-def chmod(fd: int, name: bytes, mode: int) -> None:
-    """chmod(2) of what is known not to be a symbolic link."""
-    if name:
-        os.chmod(name, mode, dir_fd=fd)
-    else:
-        os.chmod(sysfd.proc_path(fd), mode)
+            sysfd.chmod(fd, name, mode)
 
 
 def set_times(fd: int, name: bytes, attr: Attr) -> None:

@@ -125,6 +125,9 @@ class View:
 
     def _upper_child(self, parent: Node, fd: int, name: bytes, st: os.stat_result) -> tuple[Node, Attr]:
         assert self.upper is not None
+        node = self.nodes.real.get(st.st_ino)
+        if node is not None and st.st_dev == self._disk_dev and node.has_name(parent, name):
+            return node, self._merged(node, self.upper.attr(fd, name, st, node.ino))
         directory = stat.S_ISDIR(st.st_mode)
         found = self._below(parent, fd, name, st)
         ino = self._upper_ino(fd, name, st, found)
@@ -136,7 +139,7 @@ class View:
             node = self.nodes.nodes.get(ino)
         if node is None:
             node = Node(ino, stat.S_IFMT(st.st_mode))
-            node.upper, node.real = True, st.st_ino
+            self.nodes.settle(node, st.st_ino)
             if found is not None:
                 node.dirs, node.data = found.dirs, found.data
             attr = self.upper.attr(fd, name, st, ino)
@@ -433,23 +436,29 @@ class View:
     # -- extended attributes
 
     def getxattr(self, ino: int, name: bytes) -> bytes:
-        self.check_xattr(name)
-        node = self.nodes[ino]
-        value: bytes | None
-        if node.upper:
-            assert self.upper is not None
-            fd, at = self.upper.at(node)
-            value = sysfd.getxattr(fd, at, self.upper.names.to_disk(name))
-        else:
-            value = self.lower_xattrs(node).get(name)
+        value = self.find_xattr(ino, name)
         if value is None:
             raise UnionError(errno.ENODATA)
         return value
+
+    def find_xattr(self, ino: int, name: bytes) -> bytes | None:
+        """The value of an attribute, or None if there is none."""
+        self.check_xattr(name)
+        node = self.nodes[ino]
+        if node.bare:
+            return None
+        if node.upper:
+            assert self.upper is not None
+            fd, at = self.upper.at(node)
+            return sysfd.getxattr(fd, at, self.upper.names.to_disk(name))
+        return self.lower_xattrs(node).get(name)
 
     def listxattr(self, ino: int) -> list[bytes]:
         if not self.policy.xattrs:
             return []
         node = self.nodes[ino]
+        if node.bare:
+            return []
         if node.upper:
             assert self.upper is not None
             names = self.upper.xattr_names(node)

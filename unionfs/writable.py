@@ -83,7 +83,7 @@ class Writable(View):
         except BaseException:
             top.discard(temp)
             raise
-        node.upper, node.real, node.lower = True, real, None
+        self.nodes.settle(node, real)
 
     def origin(self, node: Node) -> bytes:
         """What a copied-up inode keeps of where it came from: the layers' fingerprint and its number."""
@@ -117,7 +117,8 @@ class Writable(View):
         self.nodes.sweep()
         known: list[tuple[int, bytes]] = []
         for node in self.nodes.nodes.values():
-            node.listing = node.default_acl = None
+            node.listing = node.births = None
+            node.bare = False
             known += [(parent.ino, name) for parent, name in node.names()]
             known.append((node.ino, b""))
         return known
