@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from imagetool.errors import Malformed
-from imagetool.store.layers import malformed
+from imagetool.store.layerwriter import malformed
 from unionfs.errors import LayerError
 from unionfs.layers.tarheader import HARDLINK, Member
 from unionfs.layers.tarstream import TarStream

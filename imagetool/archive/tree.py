@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from imagetool.archive.writer import Writer
-from imagetool.store.layers import malformed
+from imagetool.store.layerwriter import malformed
 from unionfs.errors import LayerError
 from unionfs.files import Files
 from unionfs.layers.base import Layer, Source

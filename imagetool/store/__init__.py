@@ -40,7 +40,8 @@ An INGEST is one blob on its way in. With a diff_id it is a layer: it is decompr
 the same pass. All methods but `offset` may wait for the disk or for the pipeline: call them in a thread, one
 at a time. It is a context manager: left without finish(), it keeps what came for a later try.
 
-    ingest.offset                                       # bytes that an earlier try left: ask the server from there
+    ingest.offset                                       # bytes that an earlier try left: ask the server from there;
+                                                        # all of them: nothing is left to ask for, only to finish()
     ingest.restart()                                    # the server sends from 0 after all: forget them
     ingest.feed(chunk)                                  # the first call passes the earlier bytes through as well
     ingest.finish() -> None                             # verified, synced and published. Damaged, LimitExceeded,

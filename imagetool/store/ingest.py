@@ -17,7 +17,7 @@ from imagetool import compression as compressions
 from imagetool.digest import Digest, Verifier
 from imagetool.spec.descriptor import Descriptor
 from imagetool.store import disk, layers
-from imagetool.store.layers import LayerWriter
+from imagetool.store.layerwriter import LayerWriter
 from imagetool.store.limits import Limits
 from imagetool.store.pipeline import Stage
 
