@@ -224,9 +224,11 @@ def test_two_processes_that_read_the_same_files_ahead(
 ) -> None:
     for number in range(30):
         (tmp_path / f"lower/file{number:02}").write_bytes(b"x" * 100)
+    os.link(tmp_path / "lower/file05", tmp_path / "lower/file05b")  # one inode, twice in the listing
     kernel, tree, _, log = serve(offered=op.INIT_EXT)
     kernel.ask(op.READDIRPLUS, ROOT_ID, struct.pack("=QQIIQII", 0, 0, 1 << 16, 0, 0, 0, 0))
     files = [row.ino for row in tree.readdir(ROOT_ID, 0) if row.name.startswith(b"file")]
+    assert len(files) > len(set(files))
     gate = threading.Event()
     store_all = Storing._store_all
 

@@ -148,12 +148,11 @@ class Storing:
                     own[source.fd] = os.dup(source.fd)
                     batch.fds.append(own[source.fd])
                 batch.items.append(Item(node, offset, own[source.fd], source.start + offset, size))
+                self._waiting.add(node)
+                if self._writable:
+                    self._dispatcher.hold(node)
 
     def _hand_over(self, batch: Batch) -> None:
-        for item in batch.items:
-            self._waiting.add(item.node)
-            if self._writable:
-                self._dispatcher.hold(item.node)
         self._queue.put(batch)
         if self._thread is None:
             self._thread = Thread(target=self._run, name="unionfs-store", daemon=True)
