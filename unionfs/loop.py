@@ -17,6 +17,7 @@ import trio
 from unionfs import control, mountpoint
 from unionfs.errors import SetupError
 from unionfs.fuse import abi
+from unionfs.fuse.guard import Guard
 from unionfs.fuse.options import ServerOptions
 from unionfs.model import is_dir
 from unionfs.options import MS_RDONLY, MountOptions
@@ -35,7 +36,8 @@ log = logging.getLogger("unionfs")
 async def main(job: Job, stack: Stack, fd: int, device: int) -> None:
     """Serves until the kernel says that the mount is gone."""
     server = _driver(job.options.driver)(fd, stack.tree, stack.files, server_options(job), log.error)
-    service = Service(server, stack, job.places.target, fd, device)
+    server.guard = guard = Guard(device)
+    service = Service(server, stack, job.places.target, fd, device, guard)
     failure = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(service.watch_signals)
@@ -98,8 +100,9 @@ def _drop_cached(fd: int, known: list[tuple[int, bytes]]) -> int:
 class Service:
     """A mount as its keeper sees it: it can be asked, told to look again, and told to go."""
 
-    def __init__(self, server: Server, stack: Stack, target: str, fd: int, device: int) -> None:
+    def __init__(self, server: Server, stack: Stack, target: str, fd: int, device: int, guard: Guard) -> None:
         self.server = server
+        self._guard = guard
         self._stack, self._target = stack, target
         self._fd, self._device = fd, device
         self._detached = False
@@ -126,6 +129,7 @@ class Service:
 
     async def refresh(self) -> dict[str, int]:
         """Looks at the layers afresh, and has the kernel forget what it has cached of them."""
+        self._guard.stands()
         known = self._stack.tree.refresh()
         for inode in [inode for inode, name in known if not name]:
             known += self._names_in(inode)  # some of them may be cached as missing

@@ -50,6 +50,8 @@ class ReadAhead:
 
     def used(self, process: int, directory: int, inode: int) -> list[int]:
         """A process begins to read a file: the inodes to `take` next, in their order."""
+        if not self._budget:
+            return []
         scan = self._scan(process)
         if (scan.directory, scan.last) == (directory, inode):
             return []  # the READ after its OPEN
@@ -68,6 +70,10 @@ class ReadAhead:
         self.under_way += size
         self._remember(inode)
         return True
+
+    def stop(self) -> None:
+        """Nothing may be stored: nothing is taken any more, nor looked for."""
+        self._budget = 0
 
     def landed(self, size: int) -> None:
         self.under_way -= size

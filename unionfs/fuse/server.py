@@ -36,6 +36,7 @@ from unionfs.fuse.work import Context
 
 if TYPE_CHECKING:
     from unionfs.files import Files
+    from unionfs.fuse.guard import Guard
     from unionfs.tree import UnionTree
 
 __all__ = ["Server", "ServerOptions"]
@@ -60,6 +61,8 @@ class Server:
         log: Log | None = None,
     ) -> None:
         self._tree, self._files, self._options, self._log = tree, files, options, log
+        self.guard: Guard | None = None
+        """Set before `serve`. Without one nothing is read ahead across files."""
         self._device = Device(fd, buffer_size(options))
         self._scope = trio.CancelScope()
         several = len(os.sched_getaffinity(0)) > 1
@@ -111,7 +114,7 @@ class Server:
     def _context(self, session: Session) -> Context:
         options = self._options
         valid = abi.valid(options.timeout)
-        return Context(self._tree, self._files, self._device, options, session, valid, valid)
+        return Context(self._tree, self._files, self._device, options, session, valid, valid, self.guard)
 
     async def _init(self) -> Session | None:
         """The first exchange; None when the mount went away before it."""

@@ -124,6 +124,9 @@ class Storing:
             self._add(node, 0, batch, own)
         if not batch.items:
             return answer
+        if self._thread is None and not self._start():
+            self._drop(batch)
+            return answer
         self._hand_over(batch)
         return None if held else answer
 
@@ -154,9 +157,21 @@ class Storing:
 
     def _hand_over(self, batch: Batch) -> None:
         self._queue.put(batch)
-        if self._thread is None:
-            self._thread = Thread(target=self._run, name="unionfs-store", daemon=True)
-            self._thread.start()
+
+    def _start(self) -> bool:
+        """Starts the thread, once it is sure that nobody will hang on it; else nothing is read ahead any more."""
+        if self._ctx.guard is None or not self._ctx.guard.stands():
+            self._ahead.stop()
+            return False
+        self._thread = Thread(target=self._run, name="unionfs-store", daemon=True)
+        self._thread.start()
+        return True
+
+    def _drop(self, batch: Batch) -> None:
+        for item in batch.items:
+            self._ahead.landed(item.size)
+        for fd in batch.fds:
+            os.close(fd)
 
     def _landed(self, items: list[Item]) -> None:
         for item in items:

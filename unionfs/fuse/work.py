@@ -11,6 +11,7 @@ from unionfs.fuse.abi import FOREVER, Buffer, Head, Valid
 if TYPE_CHECKING:
     from unionfs.files import Files
     from unionfs.fuse.device import Device
+    from unionfs.fuse.guard import Guard
     from unionfs.fuse.negotiate import Session
     from unionfs.fuse.options import ServerOptions
     from unionfs.tree import UnionTree
@@ -45,6 +46,7 @@ class Context(NamedTuple):
     session: Session
     valid: Valid = FOREVER
     negative: Valid = FOREVER
+    guard: Guard | None = None  # without one nothing may wait in the kernel
 
 
 def lent(run: Callable[..., Any], *fds: int) -> Callable[[], Any]:
