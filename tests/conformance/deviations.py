@@ -48,6 +48,27 @@ DEVIATIONS = [
         "overlayfs in a user namespace writes no redirects: EXDEV",
     ),
     Deviation("unusual_lower_names_work", "overlay-index", "overlayfs's redirects end at 256 bytes: EXDEV"),
+    Deviation(
+        "default_acl_is_inherited default_acl_takes_the_place_of_the_umask",
+        "pyfuse3-*",
+        "libfuse does not ask for FUSE_DONT_MASK: the kernel applies the umask although there is a default ACL",
+    ),
+    Deviation(
+        "fallocate_extends_with_zeros fallocate_can_keep_the_size punched_hole_* space_operations_* "
+        "unlinked_file_can_be_changed_in_all_ways",
+        "pyfuse3-*",
+        "pyfuse3 has no fallocate: EOPNOTSUPP",
+    ),
+    Deviation(
+        "holes_are_found holes_of_a_lower_file_are_found",
+        "pyfuse3-*",
+        "pyfuse3 has no lseek: the whole file is data, and its end the only hole",
+    ),
+    Deviation(
+        "tmpfile_has_no_name tmpfile_gets_a_name_by_link tmpfile_honours_the_umask exclusive_tmpfile_cannot_get_a_name",
+        "pyfuse3-*",
+        "pyfuse3 has no tmpfile: EOPNOTSUPP",
+    ),
 ]
 
 

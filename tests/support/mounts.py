@@ -144,16 +144,23 @@ def overlay(made: Stack, options: str = "", box: Sandbox = ROOT) -> Iterator[Mou
         _unmount(mounted)
 
 
-@contextmanager
 def union(
-    made: Stack, options: str = "", box: Sandbox = ROOT, *, allowed: Sequence[str] = (), check: bool = True
-) -> Iterator[Mounted]:
-    """Our file system, by its command line in the foreground. `options` are added to the stack's own.
-
-    At the end the server must have ended by itself with status 0 and said nothing unexpected.
-    """
+    made: Stack, options: str = "", box: Sandbox = ROOT, *, allowed: Sequence[str] = ()
+) -> AbstractContextManager[Mounted]:
+    """Our file system, by its command line in the foreground. `options` are added to the stack's own."""
     words = ",".join(filter(None, (made.options(), options)))
     command = [sys.executable, "-m", "unionfs", "-f", "-o", words, str(made.mountpoint)]
+    return served(command, made, box, allowed=allowed)
+
+
+@contextmanager
+def served(
+    command: list[str], made: Stack, box: Sandbox = ROOT, *, allowed: Sequence[str] = (), check: bool = True
+) -> Iterator[Mounted]:
+    """A mount by a program that stays in the foreground. It must end with status 0 when it is unmounted.
+
+    With `check`, lines in its log that `allowed` has no part of are a failure.
+    """
     mounted = Mounted(made.mountpoint, made, box, log=made.base / "log", allowed=list(allowed))
     mounted.server = _serve(command, mounted)
     try:
@@ -161,15 +168,12 @@ def union(
         assert mounted.alive, f"no mount: {shlex.join(command)}\n{mounted.complaints()}"
         mounted.call(lambda: os.statvfs(made.mountpoint))
         yield mounted
-    except BaseException:
-        check = False
-        raise
     finally:
         status = _unmount(mounted)
-        complaints = mounted.complaints()
-        if check and not mounted.killed:
-            assert status == 0, f"the server ended with status {status}: {complaints}"
-            assert not complaints, f"unexpected lines in the server's log: {complaints}"
+    complaints = mounted.complaints()
+    if check and not mounted.killed:
+        assert status == 0, f"the server ended with status {status}: {complaints}"
+        assert not complaints, f"unexpected lines in the server's log: {complaints}"
 
 
 def _serve(command: list[str], mounted: Mounted) -> subprocess.Popen[bytes]:
