@@ -82,10 +82,10 @@ class CopyUp:
 
     def _make(self) -> None:
         work, temp = self._upper.work, self._upper.temp()
-        if self._node.is_reg or self._upper.policy.override:
-            self._fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=work)
-        elif stat.S_ISLNK(self._node.fmt):
+        if stat.S_ISLNK(self._node.fmt):
             os.symlink(self._target, temp, dir_fd=work)
+        elif self._node.is_reg or self._upper.policy.override:
+            self._fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=work)
         else:
             os.mknod(temp, self._node.fmt | 0o600, self._attr.rdev, dir_fd=work)
         self._temp = temp

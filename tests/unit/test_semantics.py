@@ -1,0 +1,99 @@
+"""What SEMANTICS.md says of the union and no other test shows: layers, then an action, then the view."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Scratch
+from tests.support.core import Core
+from tests.support.notation import Tree, directory, hardlink, symlink
+from unionfs import options
+from unionfs.model import Policy
+from unionfs.override import CONTAINERS
+
+Union = Callable[..., Core]
+
+
+@pytest.fixture
+def union(scratch: Scratch) -> Iterator[Union]:
+    """`union(layer, …, kind=…, policy=…)`: the topmost layer first."""
+    made: list[Core] = []
+
+    def make(*layers: Tree, kind: str = "dir", policy: Policy | None = None) -> Core:
+        made.append(Core(Path(tempfile.mkdtemp(dir=scratch.tmpfs)), layers, kind, policy))
+        return made[-1]
+
+    before = os.umask(0)
+    yield make
+    os.umask(before)
+    for core in made:
+        core.close()
+
+
+@pytest.mark.parametrize("kind", ["dir", "tar"])
+def test_a_directory_of_several_layers_has_one_link(union: Union, kind: str) -> None:
+    fs = union({"two/a/f": b""}, {"two/b/f": b"", "one/a": directory()}, kind=kind)
+    assert (fs.stat("two").nlink, fs.stat("one").nlink) == (1, 3 if kind == "tar" else fs.stat("one").nlink)
+    fs.create("one/new")
+    assert fs.stat("one").nlink == 1
+
+
+@pytest.mark.parametrize("kind", ["dir", "tar"])
+def test_an_inode_number_tells_its_layer(union: Union, kind: str) -> None:
+    fs = union({"top": b""}, {"middle": b""}, {"bottom": b""}, kind=kind)
+    fs.create("own")
+    layers = {name: fs.ino(name) >> 48 for name in ("own", "bottom", "middle", "top")}
+    assert layers == {"own": 0, "bottom": 1, "middle": 2, "top": 3}
+
+
+@pytest.mark.parametrize("kind", ["dir", "tar"])
+def test_a_hard_link_below_a_renamed_directory_is_lost_by_a_remount(union: Union, kind: str) -> None:
+    fs = union({"d/f": b"old", "g": hardlink("d/f")}, kind=kind)
+    fs.rename("d", "moved")
+    fs.remount()
+    fs.write("g", b"new")
+    assert (fs.read("g"), fs.read("moved/f")) == (b"new", b"old")
+
+
+def test_a_directory_that_no_single_path_leads_to_cannot_be_renamed(union: Union) -> None:
+    """Its layers only meet below a directory that another mount has moved."""
+    moved = directory(xattrs={"trusted.overlay.redirect": b"/old"})
+    fs = union({"new": moved, "new/sub/a": b""}, {"old/sub/b": b""})
+    assert fs.listing("new/sub") == ["a", "b"]
+    with pytest.raises(OSError, match="no single path") as refused:
+        fs.rename("new/sub", "sub")
+    assert refused.value.errno == errno.EXDEV
+    assert fs.listing("new/sub") == ["a", "b"]
+    fs.rename("new", "newer")
+    assert fs.listing("newer/sub") == ["a", "b"]
+
+
+def test_a_volatile_top_layer_can_be_mounted_again(union: Union) -> None:
+    fs = union({"f": b"x"}, policy=Policy(volatile=True))
+    fs.write("f", b"y")
+    (fs.work_dir / "work" / "incompat" / "volatile").mkdir(parents=True)  # the mark of the kernel
+    fs.remount()
+    assert (fs.read("f"), os.listdir(fs.work_dir / "work")) == (b"y", [])
+
+
+def test_a_symbolic_link_has_no_attribute_for_its_owner(union: Union) -> None:
+    fs = union({"f": b"", "l": symlink("f")}, policy=Policy(override=CONTAINERS))
+    for name in ("f", "l"):
+        fs.change(name, uid=7, gid=8)
+    assert (fs.stat("f").uid, fs.stat("l").uid) == (7, os.geteuid())
+    assert fs.tree.readlink(fs.ino("l")) == b"f"
+
+
+def test_allow_root_is_not_an_option() -> None:
+    assert options.parse(["allow_root"]).unknown == ("allow_root",)
+
+
+def test_data_only_layers_are_refused() -> None:
+    with pytest.raises(options.SetupError, match="data-only"):
+        options.parse(["lowerdir=a::b"])
