@@ -1,7 +1,7 @@
 """The program that makes and removes links; run by `network` for as long as one request takes.
 
 It is a process of its own because the netlink library is large: a container's monitor need not carry it. It
-reads one JSON request a line and answers one line: {} or {"error": …}.
+reads one JSON request a line and answers one line: {}, {"note": …} or {"error": …}.
 """
 
 from __future__ import annotations
@@ -19,26 +19,27 @@ from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-unty
 
 from imagetool.runtime import linux
 
-_TABLE = "imagetool"
-
 
 def main() -> None:
     """Serve requests until the input ends."""
     for line in sys.stdin:
         try:
             request = json.loads(line)
-            _OPERATIONS[request.pop("operation")](**request)
-            answer = {}
+            note = _OPERATIONS[request.pop("operation")](**request)
+            answer = {"note": note} if note else {}
         except (OSError, NetlinkError, subprocess.CalledProcessError) as error:
             answer = {"error": _reason(error)}
         print(json.dumps(answer), flush=True)
 
 
-def connect(bridge: str, gateway: str, subnet: str, address: str, link: str, pid: int) -> None:
-    """A veth from the bridge to eth0 of the process's network; on failure no link is left."""
+def connect(bridge: str, gateway: str, subnet: str, address: str, link: str, pid: int) -> str:
+    """A veth from the bridge to eth0 of the process's network; on failure no link is left.
+
+    Answers what the container will miss, or "".
+    """
     prefix = int(subnet.partition("/")[2])
     with IPRoute() as ip:
-        at = _bridge(ip, bridge, gateway, prefix, subnet)
+        at, note = _bridge(ip, bridge, gateway, prefix, subnet)
         ip.link("add", ifname=link, kind="veth", peer={"ifname": "eth0", "net_ns_fd": f"/proc/{pid}/ns/net"})
         try:
             outer = ip.link_lookup(ifname=link)[0]
@@ -47,6 +48,7 @@ def connect(bridge: str, gateway: str, subnet: str, address: str, link: str, pid
         except BaseException:
             ip.link("del", ifname=link)
             raise
+    return note
 
 
 def disconnect(link: str, bridge: str, last: bool) -> None:
@@ -55,7 +57,7 @@ def disconnect(link: str, bridge: str, last: bool) -> None:
         for name in (link, bridge) if last else (link,):
             _delete(ip, name)
     if last:
-        _nft(f"destroy table ip {_TABLE}\n")
+        _nft(_without(bridge))
 
 
 def sweep(prefix: str, keep: list[str]) -> None:
@@ -67,37 +69,47 @@ def sweep(prefix: str, keep: list[str]) -> None:
                 _delete(ip, name)
 
 
-def _bridge(ip: Any, name: str, gateway: str, prefix: int, subnet: str) -> int:
+def _bridge(ip: Any, name: str, gateway: str, prefix: int, subnet: str) -> tuple[int, str]:
     found: list[int] = ip.link_lookup(ifname=name)
+    note = ""
     if not found:
         ip.link("add", ifname=name, kind="bridge")
         found = ip.link_lookup(ifname=name)
         ip.addr("add", index=found[0], address=gateway, prefixlen=prefix)
         ip.link("set", index=found[0], state="up")
-        _forward(name, subnet)
-    return found[0]
+        note = _forward(name, subnet)
+    return found[0], note
 
 
-def _forward(bridge: str, subnet: str) -> None:
+def _forward(bridge: str, subnet: str) -> str:
     """The way out: addresses are translated where nftables is there; without it containers reach each other.
 
     Forwarding is the machine's and stays on, as Docker leaves it: others may have come to depend on it.
     """
     rules = (
-        f"table ip {_TABLE} {{ chain out {{ type nat hook postrouting priority srcnat; "
-        f'ip saddr {subnet} oifname != "{bridge}" masquerade; }} }}\n'
+        f"table ip {bridge} {{ chain out {{ type nat hook postrouting priority srcnat; "
+        f'ip saddr {subnet} oifname != "{bridge}" masquerade; }}; }}\n'
     )
-    if _nft(f"destroy table ip {_TABLE}\n{rules}"):
-        with open("/proc/sys/net/ipv4/ip_forward", "w") as file:
-            file.write("1")
+    failed = _nft(_without(bridge) + rules)
+    if failed:
+        return f"containers on {bridge} reach each other and the host only: {failed}"
+    with open("/proc/sys/net/ipv4/ip_forward", "w") as file:
+        file.write("1")
+    return ""
 
 
-def _nft(rules: str) -> bool:
+def _without(table: str) -> str:
+    """Rules that remove the table whether or not it is there; `destroy` needs nft 1.0.7."""
+    return f"add table ip {table}\ndelete table ip {table}\n"
+
+
+def _nft(rules: str) -> str:
+    """Why the rules are not in force; "" if they are."""
     try:
         done = subprocess.run(["nft", "-f", "-"], input=rules, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        return False
-    return done.returncode == 0
+        return "nft is not installed"
+    return done.stderr.strip().partition("\n")[0] or "nft failed" if done.returncode else ""
 
 
 def _inside(pid: int, address: str, prefix: int, gateway: str) -> None:
@@ -129,7 +141,11 @@ def _reason(error: Exception) -> str:
     return os.strerror(code) if isinstance(code, int) else str(error)
 
 
-_OPERATIONS: dict[str, Callable[..., None]] = {"connect": connect, "disconnect": disconnect, "sweep": sweep}
+_OPERATIONS: dict[str, Callable[..., str | None]] = {
+    "connect": connect,
+    "disconnect": disconnect,
+    "sweep": sweep,
+}
 
 if __name__ == "__main__":
     main()

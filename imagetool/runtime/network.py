@@ -35,6 +35,7 @@ class Netlink:
             text=True,
         )  # fmt: skip
 
+        self.notes: list[str] = []  # what a container will miss, for its user
         self._in, self._out = cast(IO[str], self._process.stdin), cast(IO[str], self._process.stdout)
         self._errors = cast(IO[str], self._process.stderr)
 
@@ -56,7 +57,9 @@ class Netlink:
         if not answer:
             last = (self._errors.read().strip().splitlines() or ["it ended without a word"])[-1]
             raise NetworkError(f"the network helper failed: {last}", hint="is pyroute2 installed?")
-        text = json.loads(answer).get("error")
+        told = json.loads(answer)
+        text = told.get("error")
+        self.notes += [told["note"]] if "note" in told else []
         if text:
             raise NetworkError(f"cannot {operation} the container's network: {text}")
 

@@ -11,8 +11,8 @@ import os
 import queue
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import trio
 
@@ -159,7 +159,7 @@ async def _pump(source: trio.SocketStream, target: trio.SocketStream) -> None:
 
 async def _udp(sock: socket.socket, target: tuple[str, int], make: MakeSocket) -> None:
     outer = trio.socket.from_stdlib_socket(sock)
-    clients: dict[object, trio.socket.SocketType] = {}
+    clients: dict[Any, trio.socket.SocketType] = {}
     with outer:
         async with trio.open_nursery() as nursery:
             while True:
@@ -169,7 +169,7 @@ async def _udp(sock: socket.socket, target: tuple[str, int], make: MakeSocket) -
                     inner = trio.socket.from_stdlib_socket(make(socket.SOCK_DGRAM))
                     await inner.connect(target)
                     clients[sender] = inner
-                    nursery.start_soon(_answers, inner, outer.sendto, sender, clients)
+                    nursery.start_soon(_answers, inner, outer, sender, clients)
                 try:
                     await inner.send(data)
                 except OSError:  # refused, or just closed for idleness: datagrams may be lost
@@ -178,16 +178,16 @@ async def _udp(sock: socket.socket, target: tuple[str, int], make: MakeSocket) -
 
 async def _answers(
     inner: trio.socket.SocketType,
-    send: Callable[[bytes, object], Awaitable[int]],
-    client: object,
-    clients: dict[object, trio.socket.SocketType],
+    outer: trio.socket.SocketType,
+    client: Any,
+    clients: dict[Any, trio.socket.SocketType],
 ) -> None:
     with inner:
         try:
             while True:
                 with trio.fail_after(_UDP_IDLE):
                     data = await inner.recv(_DATAGRAM)
-                await send(data, client)
+                await outer.sendto(data, client)
         except (trio.TooSlowError, OSError):
             return
         finally:

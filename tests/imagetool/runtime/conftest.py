@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.imagetool.runtime.kit import CGROUP, Runner
+from tests.imagetool.runtime.kit import CGROUP, LINKS, Runner
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +75,7 @@ def _traces() -> dict[str, object]:
     return {
         "mounts": Path("/proc/self/mountinfo").read_text(),
         "cgroups": groups,
-        "links": sorted(os.listdir("/sys/class/net")),
+        "links": sorted(n for n in os.listdir("/sys/class/net") if n.startswith(LINKS)),
         "children": Path(f"/proc/self/task/{os.getpid()}/children").read_text(),
         "descriptors": len(os.listdir("/proc/self/fd")),
         "working directory": os.getcwd(),

@@ -15,7 +15,8 @@ from imagetool.runtime.base import Container, Stdio
 from imagetool.runtime.inroot import read_in_root
 from imagetool.runtime.options import ImageDefaults, RunOptions
 
-CGROUP = "/imagetool-test"
+CGROUP = f"/imagetool-test-{os.getpid()}"  # several runs of the tests may share a machine
+LINKS = f"t{os.getpid()}"
 NO_STDIO = Stdio()
 ID = "c0ffee0123456789"
 

@@ -260,12 +260,13 @@ def test_a_joined_process_has_the_containers_limits(either: Runner) -> None:
 
 
 def test_everything_dies_with_process_1(either: Runner) -> None:
-    either.prepare("sh", "-c", "sleep 61 & exit 0")
+    seconds = str(10_000_000 + os.getpid())
+    either.prepare("sh", "-c", f"sleep {seconds} & exit 0")
     with either.created() as container:
         container.start()
         assert container.wait() == 0
         time.sleep(0.1)
-        assert "61" not in _commands()
+        assert seconds not in _commands()
 
 
 def test_twenty_at_once(either: Runner) -> None:

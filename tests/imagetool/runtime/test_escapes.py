@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
+import re
 import resource
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from imagetool.errors import ImageToolError, UsageError
-from imagetool.runtime import inroot, users
+from imagetool.runtime import inroot, linux, users
 from imagetool.runtime.errors import SandboxError
 from imagetool.runtime.options import ImageDefaults, Mount
-from tests.imagetool.runtime.kit import Runner
+from tests.imagetool.runtime.kit import ID, NO_STDIO, Runner
+
+_PTRACE_SEIZE = 0x4206
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -73,7 +80,7 @@ def test_a_link_in_place_of_a_system_directory(
     (tmp_path / "target").mkdir()
     (rootfs / "elsewhere").mkdir()
     (rootfs / name).symlink_to("/elsewhere")
-    with pytest.raises(SandboxError, match="link"):
+    with pytest.raises(SandboxError, match=rf"mounting \w+ on /{name}: a symbolic link"):
         runner.run("true")
     assert os.listdir(rootfs / "elsewhere") == []
 
@@ -152,14 +159,44 @@ def test_the_interpreter_cannot_be_written_to(runner: Runner) -> None:
         container.wait()
 
 
-def test_the_waiting_process_cannot_be_traced(runner: Runner) -> None:
-    """Another process of the container, with the same user, reads neither its memory nor its descriptors."""
-    runner.prepare("true")
+def test_a_joining_process_cannot_be_traced(runner: Runner, rootfs: Path) -> None:
+    """Until it has become the command it holds what is the host's; root of the container's own user namespace
+    may trace everything else in there."""
+    ids = ((0, 100_000, 65_536),)
+    os.chown(rootfs, 100_000, 100_000)
+    for parent in (rootfs, *rootfs.parents[:-1]):
+        parent.chmod(parent.stat().st_mode | 0o055)
+    spec = runner.prepare(
+        "sleep",
+        "60",
+        cap_add=("ALL",),
+        host={"uid_map": ids, "gid_map": ids, "cgroup_version": 0, "rootless": True},
+    ).spec
     with runner.created() as container:
-        assert os.stat(f"/proc/{container.pid}/fd").st_uid == 0
-        assert _dumpable(container.pid) is False
         container.start()
-        container.wait()
+        joining = runner.executor.join(runner.bundle, ID, container.pid, spec["process"], NO_STDIO)
+        try:
+            status = Path(f"/proc/{joining.pid}/status").read_text()
+            inner = re.search(r"NSpid:.*\t(\d+)", status)
+            assert inner
+            script = f"ls /proc/{inner[1]}/fd/; cat /proc/{inner[1]}/environ"
+            result = runner.join(container, "sh", "-c", script)
+            assert _traced_from_inside(container.pid, joining.pid) == errno.EPERM
+        finally:
+            joining.abandon()
+    assert result.out == ""
+    assert result.err.count("ermission denied") == 2
+
+
+def test_nothing_can_be_imported_any_more() -> None:
+    """After the change of root the module path would name the image's files."""
+    root = Path(__file__).parents[3]
+    script = f"import sys; sys.path.insert(0, {str(root)!r}); from imagetool.runtime import entry; "
+    script += "entry._forget_the_host(); import colorsys"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, check=False
+    )
+    assert "ModuleNotFoundError: No module named 'colorsys'" in done.stderr
 
 
 def test_host_files_are_out_of_reach_by_chroot(runner: Runner, tmp_path: Path) -> None:
@@ -182,6 +219,14 @@ def test_devices_in_the_image_are_dead(runner: Runner, rootfs: Path) -> None:
     result = runner.run("head", "-c1", "/kmsg", host={"cgroup_version": 0})
     assert result.code != 0
     assert "ermission denied" in result.err
+
+
+def test_the_right_to_mount_gives_no_devices(either: Runner) -> None:
+    """On a file system of its own, without nodev, a made device is still refused: by the device cgroup."""
+    script = "mount -t tmpfs -o dev t /tmp && mknod /tmp/kmsg c 1 11 && head -c1 /tmp/kmsg"
+    result = either.run("sh", "-c", script, cap_add=("SYS_ADMIN",))
+    assert "not permitted" in result.err
+    assert "mknod" not in result.err
 
 
 def test_sysctls_of_the_host_stay(runner: Runner) -> None:
@@ -279,10 +324,21 @@ def test_an_image_without_a_shell_or_files(runner: Runner, rootfs: Path) -> None
     assert caught.value.exit_code == 127
 
 
+def _traced_from_inside(container: int, pid: int) -> int:
+    """ptrace(2) by root of the container's user namespace, with every capability there: the errno, or 0."""
+    attacker = os.fork()
+    if attacker == 0:
+        code = 255
+        try:
+            linux.setns(os.pidfd_open(container), linux.CLONE_NEWUSER)
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)
+            libc = ctypes.CDLL(None, use_errno=True)
+            code = ctypes.get_errno() if libc.ptrace(_PTRACE_SEIZE, pid, None, None) < 0 else 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(attacker, 0)[1])
+
+
 def _descriptors(pid: int) -> list[str]:
     return os.listdir(f"/proc/{pid}/fd")
-
-
-def _dumpable(pid: int) -> bool:
-    """Without CAP_SYS_PTRACE the kernel answers by the dumpable flag: the owner of the files in /proc tells it."""
-    return os.stat(f"/proc/{pid}/environ").st_uid != 0

@@ -24,26 +24,41 @@ from imagetool.runtime.leases import Lease
 from imagetool.runtime.network import Bridge, Netlink
 from imagetool.runtime.ports import Port
 from imagetool.runtime.usernet import ADDRESS, Slirp
-from tests.imagetool.runtime.kit import NO_STDIO, Runner
+from tests.imagetool.runtime.kit import LINKS, NO_STDIO, Runner
 
 pytestmark = pytest.mark.timeout(90)
 
-SUBNET = "10.214.7.0/24"
-
-
-@pytest.fixture
-def bridge(tmp_path: Path) -> Iterator[Bridge]:
-    forwarding = Path("/proc/sys/net/ipv4/ip_forward")
-    before = forwarding.read_text()
-    yield Bridge(tmp_path / "net", name="ittest0", subnet=SUBNET)
-    forwarding.write_text(before)
-    assert not Path("/sys/class/net/ittest0").exists()
+NET = f"10.{214 + os.getpid() // 256 % 32}.{os.getpid() % 256}"  # of this run alone
+SUBNET = f"{NET}.0/24"
+NAME = f"{LINKS}b"
 
 
 @pytest.fixture(scope="module")
 def netlink() -> Iterator[Netlink]:
     with Netlink() as helper:
         yield helper
+
+
+@pytest.fixture
+def bridges(tmp_path: Path, netlink: Netlink) -> Iterator[list[Bridge]]:
+    """Two networks; each test takes away what it has connected, and then they are gone by themselves."""
+    forwarding = Path("/proc/sys/net/ipv4/ip_forward")
+    before = forwarding.read_text()
+    made = [
+        Bridge(tmp_path / "net", name=NAME, subnet=SUBNET),
+        Bridge(tmp_path / "net2", name=f"{NAME}2", subnet=SUBNET.replace("10.", "100.", 1)),
+    ]
+    yield made
+    forwarding.write_text(before)
+    left = [each.name for each in made if Path("/sys/class/net", each.name).exists()]
+    for name in left:
+        netlink.ask("disconnect", link="none", bridge=name, last=True)
+    assert left == []
+
+
+@pytest.fixture
+def bridge(bridges: list[Bridge]) -> Bridge:
+    return bridges[0]
 
 
 SERVE = "mkdir -p /w; echo I am {name} > /w/index.html; exec httpd -f -p 80 -h /w"
@@ -87,7 +102,7 @@ def test_three_servers_on_port_80_at_once(runner: Runner, bridge: Bridge, netlin
     names = ("one", "two", "three")
     with servers(runner, *names) as containers:
         found = [bridge.connect(netlink, n, c.pid, (n,)) for n, c in zip(names, containers, strict=True)]
-        assert [lease.address for lease in found] == ["10.214.7.2", "10.214.7.3", "10.214.7.4"]
+        assert [lease.address for lease in found] == [f"{NET}.{n}" for n in (2, 3, 4)]
         assert bridge.names() == {n: lease.address for n, lease in zip(names, found, strict=True)}
         for container in containers:
             container.start()
@@ -102,7 +117,7 @@ def test_three_servers_on_port_80_at_once(runner: Runner, bridge: Bridge, netlin
             return pages
 
         assert trio.run(use) == [f"I am {n}\n" for n in names]
-        assert fetch("10.214.7.3", 80) == "I am two\n"
+        assert fetch(f"{NET}.3", 80) == "I am two\n"
     for name in names:
         bridge.disconnect(netlink, name)
 
@@ -114,17 +129,40 @@ def test_containers_reach_each_other_and_the_gateway(
         bridge.connect(netlink, "web", web.pid)
         web.start()
         runner.prepare(
-            "sh", "-c", "wget -q -O- http://10.214.7.2/ && ip route | head -1", host={"cgroup_version": 0}
+            "sh", "-c", f"wget -q -O- http://{NET}.2/ && ip route | head -1", host={"cgroup_version": 0}
         )
         out = (runner.bundle / "out").open("w+b")
         with out, runner.created(Stdio(-1, out.fileno(), out.fileno())) as client:
-            fetch("10.214.7.2", 80)
+            fetch(f"{NET}.2", 80)
             bridge.connect(netlink, "client", client.pid)
             client.start()
             assert client.wait() == 0
             bridge.disconnect(netlink, "client")
-        assert (runner.bundle / "out").read_text() == "I am web\ndefault via 10.214.7.1 dev eth0 \n"
+        assert (runner.bundle / "out").read_text() == f"I am web\ndefault via {NET}.1 dev eth0 \n"
         bridge.disconnect(netlink, "web")
+
+
+def test_the_way_out_is_translated(runner: Runner, bridges: list[Bridge], netlink: Netlink) -> None:
+    """A server beyond the bridge, which has no route back to the container, is reached all the same."""
+    bridge, beyond = bridges
+    with servers(runner, "web") as (web,):
+        found = beyond.connect(netlink, "web", web.pid)
+        subprocess.run(["nsenter", "-t", str(web.pid), "-n", "ip", "route", "del", "default"], check=True)
+        web.start()
+        runner.prepare(
+            "timeout", "8", "wget", "-q", "-O-", f"http://{found.address}/", host={"cgroup_version": 0}
+        )
+        out = (runner.bundle / "out").open("w+b")
+        with out, runner.created(Stdio(-1, out.fileno(), out.fileno())) as client:
+            fetch(found.address, 80)
+            bridge.connect(netlink, "client", client.pid)
+            client.start()
+            assert client.wait() == 0
+            bridge.disconnect(netlink, "client")
+        assert (runner.bundle / "out").read_text() == "I am web\n"
+        beyond.disconnect(netlink, "web")
+    tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+    assert NAME not in tables
 
 
 def test_a_crash_leaves_nothing_for_long(runner: Runner, bridge: Bridge, netlink: Netlink) -> None:
@@ -133,18 +171,18 @@ def test_a_crash_leaves_nothing_for_long(runner: Runner, bridge: Bridge, netlink
         bridge.connect(netlink, "a", first.pid)
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
-        assert bridge.connect(netlink, "b", second.pid).address == "10.214.7.2"
+        assert bridge.connect(netlink, "b", second.pid).address == f"{NET}.2"
         assert bridge.names() == {}
         bridge.disconnect(netlink, "b")
 
 
 def test_a_link_that_lost_its_lease_is_swept(runner: Runner, bridge: Bridge, netlink: Netlink) -> None:
     subprocess.run(
-        ["ip", "link", "add", "ittest0-stale", "type", "veth", "peer", "name", "ittest0-peer"], check=True
+        ["ip", "link", "add", f"{NAME}-stale", "type", "veth", "peer", "name", f"{LINKS}p"], check=True
     )
     with servers(runner, "a") as (container,):
         bridge.connect(netlink, "a", container.pid)
-        assert not Path("/sys/class/net/ittest0-stale").exists()
+        assert not Path("/sys/class/net", f"{NAME}-stale").exists()
         bridge.disconnect(netlink, "a")
 
 
