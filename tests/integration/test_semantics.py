@@ -1,0 +1,115 @@
+"""What SEMANTICS.md says of a mount and no other test shows."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.kit import ALICE, as_user, opened
+from tests.conftest import Mounts
+from tests.support.command import mounts_below
+from tests.support.notation import file
+
+FS_IOC_GETFLAGS = 0x80086601  # _IOR('f', 1, long), include/uapi/linux/fs.h
+FICLONE = 0x40049409  # _IOW(0x94, 9, int), the same
+LARGE = 1 << 20  # bytes: from here on a change of attributes copies no data
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def allowed(path: Path, flag: int) -> bool:
+    return bool(os.statvfs(path).f_flag & flag)
+
+
+def test_root_mounts_without_devices_but_with_setuid(union_mounts: Mounts) -> None:
+    mounted = union_mounts.union(union_mounts.stack())
+    assert (allowed(mounted.path, os.ST_NODEV), allowed(mounted.path, os.ST_NOSUID)) == (True, False)
+    mounted = union_mounts.union(union_mounts.stack(), "dev,nosuid")
+    assert (allowed(mounted.path, os.ST_NODEV), allowed(mounted.path, os.ST_NOSUID)) == (False, True)
+
+
+@pytest.mark.parametrize("kinds", ["dir", "tar"])
+def test_reading_a_lower_file_leaves_its_access_time(union_mounts: Mounts, kinds: str) -> None:
+    made = union_mounts.stack([{"f": b"text"}], kinds=kinds)
+    mounted = union_mounts.union(made, "strictatime")
+
+    def read() -> None:
+        before = (mounted.path / "f").stat().st_atime_ns, made.lowers[0].stat().st_atime_ns
+        assert (mounted.path / "f").read_bytes() == b"text"
+        assert ((mounted.path / "f").stat().st_atime_ns, made.lowers[0].stat().st_atime_ns) == before
+        if kinds == "dir":
+            assert (made.lowers[0] / "f").stat().st_atime_ns == before[0]
+
+    mounted.call(read)
+
+
+def test_locks_are_not_seen_behind_the_mount(union_mounts: Mounts) -> None:
+    made = union_mounts.stack([{}], upper={"f": b"text"})
+    mounted = union_mounts.union(made)
+    assert made.upper is not None
+    below = made.upper / "f"
+
+    def lock() -> None:
+        with opened(mounted.path / "f") as one, opened(mounted.path / "f") as other, opened(below) as own:
+            fcntl.flock(one, fcntl.LOCK_EX)
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    mounted.call(lock)
+
+
+def test_there_are_no_file_flags_and_no_clones(union_mounts: Mounts) -> None:
+    mounted = union_mounts.union(union_mounts.stack([{"f": b"text"}]))
+
+    def ask() -> None:
+        with opened(mounted.path / "f") as fd, opened(mounted.path / "new", os.O_CREAT | os.O_RDWR) as new:
+            for target, request, argument in ((fd, FS_IOC_GETFLAGS, bytes(8)), (new, FICLONE, fd)):
+                with pytest.raises(OSError, match=r"ioctl|supported") as refused:
+                    fcntl.ioctl(target, request, argument)
+                assert refused.value.errno in (errno.ENOTTY, errno.EOPNOTSUPP)
+
+    mounted.call(ask)
+
+
+def test_a_setuid_bit_given_under_a_live_writer_stays_with_passthrough(union_mounts: Mounts) -> None:
+    made = union_mounts.stack([{}], upper={"f": file(b"text", uid=ALICE, gid=ALICE)})
+    mounted = union_mounts.union(made, "io=passthrough,allow_other")
+    path = mounted.path / "f"
+
+    def write() -> None:
+        with opened(path, os.O_RDWR) as early:
+            path.chmod(0o4755)
+            os.write(early, b"T")
+        os.stat(path)
+        assert path.stat().st_mode & 0o4000
+        with opened(path, os.O_RDWR) as late:
+            os.write(late, b"t")
+        assert not path.stat().st_mode & 0o4000
+
+    mounted.call(lambda: as_user(write, ALICE))
+
+
+def test_a_copy_without_data_takes_metacopy_of_the_kernel(union_mounts: Mounts) -> None:
+    """Made by us, mounted by kernel overlayfs."""
+    made = union_mounts.stack([{"f": b"x" * LARGE, "small": b"y"}])
+    mounted = union_mounts.union(made)
+    mounted.call(lambda: [(mounted.path / name).chmod(0o600) for name in ("f", "small")])
+    subprocess.run(["umount", mounted.path], check=True, timeout=20)
+    assert mounts_below(made.base) == {}
+    for option, works in (("on", True), ("off", False)):
+        kernel = union_mounts.overlay(made, f"metacopy={option}")
+        try:
+            assert (kernel.path / "small").read_bytes() == b"y"
+            if works:
+                assert (kernel.path / "f").read_bytes() == b"x" * LARGE
+            else:
+                with pytest.raises(OSError, match="f"):
+                    (kernel.path / "f").read_bytes()
+        finally:
+            subprocess.run(["umount", kernel.path], check=True, timeout=20)
