@@ -23,8 +23,11 @@ from imagetool.runtime.base import Container, Stdio, load_spec
 from imagetool.runtime.cgroups import Cgroup
 from imagetool.runtime.errors import CommandNotFound, NotExecutable, SandboxError
 
-_PACKAGES = str(Path(__file__).resolve().parents[2])
-_BOOT = f"import sys; sys.path.insert(0, {_PACKAGES!r}); from imagetool.runtime.entry import main; main()"
+_PACKAGE = str(Path(__file__).resolve().parents[1])
+_BOOT = (  # the package's own __init__ offers everything to callers; the helper needs two of its directories
+    "import sys; package = sys.modules['imagetool'] = type(sys)('imagetool'); "
+    f"package.__path__ = [{_PACKAGE!r}]; from imagetool.runtime.entry import main; main()"
+)
 _FREE = 10  # the first number that no descriptor of the helper has
 _LOADER_PATH = "LD_LIBRARY_PATH"  # the one variable that the interpreter itself may need to start
 
@@ -127,9 +130,10 @@ def _spawn(stdio: Stdio, channel: int) -> int:
             opened.callback(os.close, fd)
             return fd
 
-        program, null = owned(sealed.interpreter()), owned(os.open("/dev/null", os.O_RDWR))
+        null = owned(os.open("/dev/null", os.O_RDWR))
         wanted = [null, null, null, channel, *(null if fd < 0 else fd for fd in stdio)]
-        high = [owned(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FREE)) for fd in wanted]
+        wanted.append(owned(sealed.interpreter()))
+        *high, program = (owned(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FREE)) for fd in wanted)
         environment = {k: v for k, v in os.environ.items() if k == _LOADER_PATH}
         return os.posix_spawn(
             f"/proc/self/fd/{program}",

@@ -54,6 +54,19 @@ def test_inherited_descriptors_are_closed(runner: Runner, tmp_path: Path) -> Non
         os.close(leaked)
 
 
+def test_a_caller_with_few_descriptors(runner: Runner) -> None:
+    """The helper's own numbers are the lowest: what the caller has there must not be overwritten before use."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.closerange(3, 256)
+            code = runner.run("sh", "-c", "ls /proc/self/fd | wc -l | grep -qx 4").code
+        finally:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
 def test_environment_does_not_leak(either: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_OF_THE_HOST", "1234")
     assert "SECRET" not in either.run("env").out
