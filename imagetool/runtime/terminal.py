@@ -76,7 +76,7 @@ def raw_mode(fd: int) -> Iterator[None]:
         if handler is signal.SIG_DFL:
             signal.signal(number, die)
     try:
-        tty.setraw(fd)
+        tty.setraw(fd, termios.TCSADRAIN)  # what was typed ahead is kept
         yield
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)

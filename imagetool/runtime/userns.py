@@ -7,7 +7,6 @@ the caller's own id is the only one there is (user_namespaces(7)).
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import NamedTuple
 
 from imagetool.runtime import linux
@@ -117,6 +116,8 @@ def _write(pid: int, file: str, text: str) -> None:
 
 
 def _helper(tool: str, pid: int, rows: tuple[Row, ...]) -> None:
+    import subprocess  # only here: root and single-id callers start without it
+
     words = [str(number) for row in rows for number in row]
     done = subprocess.run([tool, str(pid), *words], capture_output=True, text=True, check=False)
     if done.returncode:
