@@ -64,16 +64,19 @@ def either(rootfs: Path, plain_cgroups: None, request: pytest.FixtureRequest) ->
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind(plain_cgroups: None) -> Iterator[None]:
-    before = _traces()
+    mounts, before = _mounts(), _traces()
     yield
-    after = _traces()
-    assert after == before
+    assert _traces() == before
+    assert _mounts() - mounts == set()  # fewer there may be: others' mount points are removed at any time
+
+
+def _mounts() -> set[str]:
+    return {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
 
 
 def _traces() -> dict[str, object]:
     groups = [str(p) for p in Path("/sys/fs/cgroup").glob(f"*/{CGROUP.strip('/')}*")]
     return {
-        "mounts": Path("/proc/self/mountinfo").read_text(),
         "cgroups": groups,
         "links": sorted(n for n in os.listdir("/sys/class/net") if n.startswith(LINKS)),
         "children": Path(f"/proc/self/task/{os.getpid()}/children").read_text(),
