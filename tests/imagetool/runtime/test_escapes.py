@@ -227,7 +227,7 @@ def test_old_root_is_not_mounted(either: Runner) -> None:
     lines = either.run("cat", "/proc/self/mountinfo").out.splitlines()
     roots = [line.split()[4] for line in lines]
     assert roots.count("/") == 1
-    assert not [r for r in roots if r.startswith(("/sys/fs/cgroup/", "/var", "/mnt", "/work"))]
+    assert not [r for r in roots if r.startswith(("/sys/fs/cgroup/", "/var", "/mnt"))]
 
 
 def test_devices_in_the_image_are_dead(runner: Runner, rootfs: Path) -> None:
