@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+import unionfs
 from tests.conformance.kit import ALICE, as_user, opened
 from tests.conftest import Mounts
+from tests.support import process
 from tests.support.command import mounts_below
 from tests.support.notation import file
 
@@ -75,6 +77,17 @@ def test_there_are_no_file_flags_and_no_clones(union_mounts: Mounts) -> None:
                 assert refused.value.errno in (errno.ENOTTY, errno.EOPNOTSUPP)
 
     mounted.call(ask)
+
+
+def test_sync_of_the_mount_does_not_reach_the_server(union_mounts: Mounts) -> None:
+    made = union_mounts.stack()
+    with unionfs.mount(made.lowers, upper=made.upper, work=made.work, target=made.mountpoint) as mounted:
+        (made.mountpoint / "f").write_bytes(b"text")
+        with opened(made.mountpoint / "f") as fd:
+            process.checked(process.LIBC.syncfs(fd))
+            assert not {"syncfs", "fsync", "fsyncdir"} & mounted.stats().keys()
+            os.fsync(fd)
+            assert mounted.stats()["fsync"] == 1
 
 
 def test_a_setuid_bit_given_under_a_live_writer_stays_with_passthrough(union_mounts: Mounts) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Scratch
 from tests.support.core import Core
 from tests.support.notation import Tree, directory, hardlink, symlink
-from unionfs import options
+from unionfs import options, sysfd
 from unionfs.model import Policy
 from unionfs.override import CONTAINERS
 
@@ -88,6 +88,38 @@ def test_a_symbolic_link_has_no_attribute_for_its_owner(union: Union) -> None:
         fs.change(name, uid=7, gid=8)
     assert (fs.stat("f").uid, fs.stat("l").uid) == (7, os.geteuid())
     assert fs.tree.readlink(fs.ino("l")) == b"f"
+
+
+def test_a_link_keeps_its_number_only_where_attributes_can(union: Union) -> None:
+    """Linux allows user.* attributes on files and directories only."""
+    fs = union({"f": b"", "l": symlink("f")}, policy=Policy(userxattr=True))
+    before = fs.ino("f"), fs.ino("l")
+    for name in ("f", "l"):
+        fs.change(name, mtime=(1, 2))
+    assert (fs.ino("f"), fs.ino("l")) == before
+    fs.remount()
+    assert (fs.ino("f") == before[0], fs.ino("l") == before[1]) == (True, False)
+
+
+def test_a_crash_in_a_rename_with_attribute_whiteouts_leaves_both_names(
+    union: Union, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fs = union({"f": b"lower"})
+    fs.write("f", b"UPPER")
+    assert fs.tree.upper is not None
+    fs.tree.upper.mknod_whiteouts = False
+    rename = sysfd.rename
+
+    def last_fails(olddir: int, old: bytes, newdir: int, new: bytes, flags: int = 0) -> None:
+        if new == b"f":
+            raise KeyboardInterrupt
+        rename(olddir, old, newdir, new, flags)
+
+    monkeypatch.setattr(sysfd, "rename", last_fails)
+    with pytest.raises(KeyboardInterrupt):
+        fs.rename("f", "g")
+    fs.remount()
+    assert (fs.read("f"), fs.read("g")) == (b"lower", b"UPPER")
 
 
 def test_allow_root_is_not_an_option() -> None:
