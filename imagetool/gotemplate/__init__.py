@@ -16,6 +16,7 @@ from typing import Any
 from imagetool.gotemplate.execute import Execution
 from imagetool.gotemplate.parser import parse
 from imagetool.gotemplate.values import to_json
+from imagetool.table import table
 
 Value = Any
 
@@ -51,15 +52,3 @@ def rows(format: str, values: Iterable[Mapping[str, Value]], headers: Mapping[st
     yield from table(
         [template.render(headers).split("\t"), *(template.render(value).split("\t") for value in values)]
     )
-
-
-def table(cells: list[list[str]]) -> Iterator[str]:
-    """Lines with their columns aligned as Docker does: three blanks between, a column at least ten wide."""
-    widths: list[int] = []
-    for row in cells:
-        for column, cell in enumerate(row[:-1]):
-            widths += [10] * (column + 1 - len(widths))
-            widths[column] = max(widths[column], len(cell) + 3)
-    for row in cells:
-        padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)][: len(row) - 1]
-        yield "".join([*padded, row[-1]])

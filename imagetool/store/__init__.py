@@ -3,6 +3,7 @@
     ROOT/oci-layout, index.json, blobs/ALG/HEX      the layout, to the letter (image-spec image-layout.md)
     ROOT/layers/ALG/HEX/{layer.tar,layer.idx}       a layer ready to be mounted, by diff ID; rebuildable
     ROOT/containers/ID/                             of each container; its file `roots` keeps images alive
+    ROOT/mounts/ID/                                 of each mounted image, likewise
     ROOT/partial/ALG-HEX                            blobs that came in part; a later try goes on from there
     ROOT/locks/, ROOT/tmp/, ROOT/summaries.json     locks and leases; unpublished files; a cache for `images`
 

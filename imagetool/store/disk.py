@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import BinaryIO
 
 from imagetool.errors import NoSpace, StoreError
 
@@ -72,6 +73,25 @@ def publish(data: bytes, target: str, temporary: str) -> None:
     except BaseException:
         with suppress(OSError):
             os.unlink(temporary)
+        raise
+
+
+@contextmanager
+def new_file(path: str) -> Iterator[BinaryIO]:
+    """A file outside the store: whole when the block ends, or as it was. A device or FIFO is written as it is."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "wb") as file:
+            yield file
+        return
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(create(temporary), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        unlink(temporary)
         raise
 
 

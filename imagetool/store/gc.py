@@ -78,14 +78,20 @@ def reachable(layout: Layout, *, containers_only: bool = False) -> Kept:
 
 
 def container_roots(layout: Layout) -> Iterator[Digest]:
-    """The manifests that containers were made from: ROOT/containers/ID/roots, one digest a line."""
-    for container in os.listdir(layout.containers):
-        try:
-            with open(f"{layout.containers}/{container}/roots", "rb") as file:
-                lines = file.read().decode("ascii", "replace").split()
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        yield from map(digests.parse, lines)
+    """The manifests that containers and mounts were made from, those of all."""
+    for folder in (layout.containers, layout.mounts):
+        for user in os.listdir(folder):
+            yield from roots_of(f"{folder}/{user}")
+
+
+def roots_of(directory: str) -> list[Digest]:
+    """What the file `roots` of a container or mount keeps, one digest a line; nothing where there is none."""
+    try:
+        with open(f"{directory}/roots", "rb") as file:
+            lines = file.read().decode("ascii", "replace").split()
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [digests.parse(line) for line in lines]
 
 
 def _keep_named(name: str | None, kept: Kept) -> None:

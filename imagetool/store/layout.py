@@ -15,7 +15,7 @@ from imagetool.spec.manifest import Index
 from imagetool.store import disk
 
 VERSION = b'{"imageLayoutVersion":"1.0.0"}'
-DIRECTORIES = ("blobs", "blobs/sha256", "layers", "containers", "partial", "locks", "tmp")
+DIRECTORIES = ("blobs", "blobs/sha256", "layers", "containers", "mounts", "partial", "locks", "tmp")
 
 
 def default_root() -> str:
@@ -44,6 +44,10 @@ class Layout(NamedTuple):
     @property
     def containers(self) -> str:
         return f"{self.root}/containers"
+
+    @property
+    def mounts(self) -> str:
+        return f"{self.root}/mounts"
 
     @property
     def temporary(self) -> str:

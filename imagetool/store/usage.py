@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from imagetool.digest import Digest
-from imagetool.store import disk, gc
+from imagetool.errors import ImageToolError
+from imagetool.store import disk, gc, read
 from imagetool.store.layout import read_index
 from imagetool.store.store import Store
 
@@ -33,7 +35,7 @@ class Pruned(NamedTuple):
 def usage(store: Store) -> list[Usage]:
     """Images, the ready layers made from them, and what came of broken downloads."""
     layout = store.layout
-    active = set(gc.container_roots(layout))
+    active = _used(store)
     rows = {row.target: row for row in store.summaries()}
     used = {row.image_id for row in rows.values() if row.target in active}
     total = {row.image_id for row in rows.values()}
@@ -60,7 +62,7 @@ def prune(store: Store, *, everything: bool = False, keep: Collection[Digest] = 
     `keep` are manifests that stay whatever names them. Broken downloads go too.
     """
     layout = store.layout
-    used = set(gc.container_roots(layout)) | set(keep)
+    used = _used(store) | set(keep)
     rows = store.summaries()
     tagged = {row.target for row in rows if row.name and "@" not in row.name}
     gone = {row.target for row in rows if row.target not in used and (everything or row.target not in tagged)}
@@ -72,6 +74,16 @@ def prune(store: Store, *, everything: bool = False, keep: Collection[Digest] = 
     deleted = dict.fromkeys(row.image_id for row in rows if row.target in gone)
     collected = gc.collect(layout, partial_age=0)
     return Pruned(untagged, tuple(each for each in deleted if each not in staying), collected.size)
+
+
+def _used(store: Store) -> set[Digest]:
+    """What containers and mounts were made from: manifests, and the indexes that hold them."""
+    active = set(gc.container_roots(store.layout))
+    for target in {ref.target.digest: ref.target for ref in store.references()}.values() if active else ():
+        with suppress(ImageToolError):  # damaged: `system check` tells
+            if any(child.digest in active for child in read.manifests(store.layout, target)):
+                active.add(target.digest)
+    return active
 
 
 def _size(path: str) -> int:

@@ -1,0 +1,241 @@
+"""The command line: which commands there are, options for all of them, and how errors and statuses come out.
+
+A command is imported when it is asked for, so that `images` starts as fast as it can. Every error is one line,
+`Error: what failed, on what (what to do)`; the exit status is the error's: 125 for a failure of the tool itself,
+126 and 127 for a command of a container that cannot be run or is not there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import click
+
+from imagetool.commands.context import FAILED, Context
+from imagetool.errors import ImageToolError, UsageError
+
+INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+class Entry(NamedTuple):
+    """A command of the table. `source` is a module below `commands`, or a group's own table; without a help text
+    it is another name for a command that has one."""
+
+    source: str | Mapping[str, Entry]
+    help: str = ""
+
+
+IMAGE = {
+    "diff": Entry("diff", "Show what differs between the files of two images"),
+    "explore": Entry("explore", "Show what each layer adds, changes, deletes and wastes"),
+    "history": Entry("history", "Show the steps that made an image"),
+    "import": Entry("import_", "Make an image of the tar of a root file system"),
+    "inspect": Entry("inspect", "Show all that is known of images"),
+    "load": Entry("load", "Load images from an archive"),
+    "ls": Entry("images", "List images"),
+    "list": Entry("images"),
+    "mount": Entry("mount", "Mount an image as a directory"),
+    "umount": Entry("umount", "Unmount images"),
+    "prune": Entry("prune", "Remove unused images"),
+    "pull": Entry("pull", "Fetch images from a registry"),
+    "push": Entry("push", "Send an image to a registry"),
+    "rm": Entry("rmi", "Remove images"),
+    "remove": Entry("rmi"),
+    "save": Entry("save", "Write images into an archive"),
+    "tag": Entry("tag", "Give an image another name"),
+    "unpack": Entry("unpack", "Write an image's files into a directory"),
+    "untag": Entry("untag", "Take names off images"),
+}
+SYSTEM = {
+    "check": Entry("check", "Verify the store, and repair it"),
+    "df": Entry("df", "Show what takes space"),
+    "info": Entry("info", "Show where everything is and what is possible here"),
+    "prune": Entry("system_prune", "Remove what is not used"),
+}
+COMMANDS = {
+    "completion": Entry("completion", "Print what makes a shell complete commands and names"),
+    "copy": Entry("copy", "Copy an image between registries, archives, directories and the store"),
+    "export": Entry("export", "Write the files of an image as one tar"),
+    "history": IMAGE["history"],
+    "image": Entry(IMAGE, "Manage images"),
+    "images": IMAGE["ls"],
+    "import": IMAGE["import"],
+    "info": SYSTEM["info"],
+    "inspect": IMAGE["inspect"],
+    "load": IMAGE["load"],
+    "login": Entry("login", "Log in to a registry"),
+    "logout": Entry("logout", "Forget the login to a registry"),
+    "mount": IMAGE["mount"],
+    "mounts": Entry("mounts", "List mounted images"),
+    "pull": IMAGE["pull"],
+    "push": IMAGE["push"],
+    "rmi": IMAGE["rm"],
+    "save": IMAGE["save"],
+    "search": Entry("search", "Search a registry for images"),
+    "system": Entry(SYSTEM, "Look after the store"),
+    "tag": IMAGE["tag"],
+    "umount": IMAGE["umount"],
+    "unmount": Entry("umount"),
+    "unpack": IMAGE["unpack"],
+    "untag": IMAGE["untag"],
+    "version": Entry("version", "Show the version"),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported one at a time; `--help` imports none."""
+
+    def __init__(self, table: Mapping[str, Entry], **settings: object) -> None:
+        super().__init__(**settings)  # type: ignore[arg-type]
+        self._table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(name for name, entry in self._table.items() if entry.help)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = self._table.get(cmd_name)
+        if entry is None:
+            return None
+        if not isinstance(entry.source, str):
+            return LazyGroup(entry.source, name=cmd_name, help=entry.help + ".", no_args_is_help=True)
+        from importlib import import_module
+
+        command = import_module(f"imagetool.commands.{entry.source}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._table[name].help) for name in self.list_commands(ctx)])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self._table and not args[0].startswith("-"):
+            raise UsageError(f"unknown command {args[0]!r}", hint=self._suggestion(args[0], ctx))
+        return super().resolve_command(ctx, args)
+
+    def _suggestion(self, wanted: str, ctx: click.Context) -> str:
+        import difflib
+
+        close = difflib.get_close_matches(wanted, self._table, n=1, cutoff=0.6)
+        return f"did you mean {close[0]}?" if close else f"see: {ctx.command_path} --help"
+
+
+def _start(root: str | None, log_level: str | None, quiet: bool) -> None:
+    context = click.get_current_context()
+    level = "error" if quiet and log_level is None else log_level
+    if level is not None:
+        import logging
+
+        logging.basicConfig(level=_LEVELS[level], format="%(levelname)s %(name)s: %(message)s")
+    context.obj = Context(root, quiet=quiet, debug=log_level == "debug")
+
+
+_LEVELS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR", "fatal": "CRITICAL"}
+
+_HELP = """Container images without a daemon: pull, look, mount, move, push.
+
+\b
+  imagetool pull debian:12
+  imagetool mount debian:12          prints the directory
+  imagetool image explore debian:12
+"""
+
+
+def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        from imagetool import __version__
+
+        click.echo(f"imagetool version {__version__}")
+        context.exit()
+
+
+program = LazyGroup(
+    COMMANDS,
+    name="imagetool",
+    help=_HELP,
+    callback=_start,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    params=[
+        click.Option(
+            ["--root"],
+            metavar="DIR",
+            envvar="IMAGETOOL_ROOT",
+            help="Where images are kept (IMAGETOOL_ROOT); else /var/lib/imagetool or the XDG data home.",
+        ),
+        click.Option(["-l", "--log-level"], type=click.Choice(list(_LEVELS)), help="What to log; warn."),
+        click.Option(["--quiet"], is_flag=True, help="Show results only: no progress, no notes."),
+        click.Option(
+            ["-v", "--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version,
+            help="Print the version.",
+        ),
+    ],
+)  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command line (without the program's name); gives the exit status."""
+    try:
+        status = program.main(args=argv, prog_name="imagetool", standalone_mode=False)
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        return _failed(_cause(error), debug=_wants_traceback(sys.argv[1:] if argv is None else argv))
+    return status if isinstance(status, int) else 0
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The first of the errors that tasks raised together."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _wants_traceback(argv: Sequence[str]) -> bool:
+    return "debug" in argv or "--log-level=debug" in argv
+
+
+def _failed(error: BaseException, *, debug: bool) -> int:
+    """Says what went wrong, in one line; gives the exit status."""
+    match error:
+        case click.exceptions.NoArgsIsHelpError():
+            error.show()
+            return FAILED
+        case click.UsageError():
+            return _say(_usage(error))
+        case click.Abort() | KeyboardInterrupt():
+            click.echo("", err=True)
+            return INTERRUPTED
+        case BrokenPipeError():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered has nowhere to go
+            return BROKEN_PIPE
+        case click.ClickException():
+            return _say(error.format_message())
+        case ImageToolError():
+            return _say(str(error), error.exit_code)
+        case OSError() if error.strerror:
+            return _say(
+                f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
+            )
+    if type(error).__module__.startswith("unionfs."):
+        return _say(str(error))
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    return _say(f"internal error: {type(error).__name__}: {error} (--log-level debug shows where)")
+
+
+def _usage(error: click.UsageError) -> str:
+    path = error.ctx.command_path if error.ctx else "imagetool"
+    return f"{error.format_message().rstrip('.')} (see: {path} --help)"
+
+
+def _say(text: str, status: int = FAILED) -> int:
+    click.echo("Error: " + " ".join(text.splitlines()), err=True)
+    return status

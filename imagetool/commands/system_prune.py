@@ -1,0 +1,27 @@
+"""`system prune`: everything that is not used, the leftovers of broken downloads too."""
+
+from __future__ import annotations
+
+import click
+
+from imagetool.commands.context import Context, confirmed
+from imagetool.commands.prune import prune
+
+
+@click.command("prune", epilog="\b\nExamples:\n  imagetool system prune -f")
+@click.option(
+    "-a", "--all", "everything", is_flag=True, help="Also images with a tag that no container uses."
+)
+@click.option("-f", "--force", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def command(context: Context, everything: bool, force: bool) -> None:
+    """Remove what is not used."""
+    which = "all images without at least one container" if everything else "all dangling images"
+    text = (
+        f"This will remove:\n  - {which}\n  - layers and blobs that nothing needs\n  - unfinished downloads\n"
+    )
+    if confirmed(text, force=force):
+        from imagetool import mounts
+
+        mounts.listing(context.store)  # clears away what mounts have left
+        prune(context, everything=everything)
