@@ -90,6 +90,19 @@ def test_sync_of_the_mount_does_not_reach_the_server(union_mounts: Mounts) -> No
             assert mounted.stats()["fsync"] == 1
 
 
+def test_the_pyfuse3_driver_passes_over_what_it_cannot_do(union_mounts: Mounts) -> None:
+    """With passthrough there would be no WRITE, and with the writeback cache one."""
+    made = union_mounts.stack([{"f": b"lower"}])
+    given = {"driver": "pyfuse3", "io": "passthrough", "writeback": "on", "poll": 99, "readahead": 1 << 20}
+    with unionfs.mount(
+        made.lowers, upper=made.upper, work=made.work, target=made.mountpoint, **given
+    ) as mounted:
+        with opened(made.mountpoint / "f", os.O_RDWR) as fd:
+            assert [os.write(fd, letter) for letter in (b"L", b"O", b"W")] == [1, 1, 1]
+        assert (made.mountpoint / "f").read_bytes() == b"LOWer"
+        assert mounted.stats()["write"] == 3
+
+
 def test_a_setuid_bit_given_under_a_live_writer_stays_with_passthrough(union_mounts: Mounts) -> None:
     made = union_mounts.stack([{}], upper={"f": file(b"text", uid=ALICE, gid=ALICE)})
     mounted = union_mounts.union(made, "io=passthrough,allow_other")

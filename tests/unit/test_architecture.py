@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -168,6 +169,12 @@ def test_packages_come_in_where_the_table_says() -> None:
         assert fits, f"{one.path} imports {name}: ARCHITECTURE.md has other places for it"
         used.update((name, place) for place in fits)
     assert {(name, place) for name in places for place in places[name]} == used
+
+
+def test_the_table_has_what_is_installed() -> None:
+    with (PROJECT / "pyproject.toml").open("rb") as file:
+        wanted = tomllib.load(file)["project"]["dependencies"]
+    assert {re.split(r"[^\w-]", one)[0] for one in wanted} == set(table())
 
 
 @pytest.mark.parametrize("module", ["serve", "api"])
