@@ -11,7 +11,8 @@ import os
 from unionfs import sysfd
 from unionfs.errors import UnionError
 from unionfs.layers.base import Source
-from unionfs.node import Node
+from unionfs.layers.tarball import INO_OFFSET
+from unionfs.node import MASK, Node
 from unionfs.tree import UnionTree
 
 MAX_SOURCES = 256
@@ -34,7 +35,9 @@ class Files:
 
     def source(self, ino: int) -> Source:
         """Where to read now. Ask again for every request: a copy-up moves the bytes."""
-        node = self.tree.nodes[ino]
+        node = self.tree.nodes.nodes.get(ino)
+        if node is None:
+            return self._numbered(ino)
         if node.upper and node.data is None:
             fd = self.upper_fd(ino)
             return Source(fd, 0, os.fstat(fd).st_size)
@@ -42,6 +45,13 @@ class Files:
         if held is not None and held[0] == node.data:
             return held[2]
         return self._open(ino, node)
+
+    def _numbered(self, ino: int) -> Source:
+        """The source of a file that needs no node, since its number says all (see NodeTable)."""
+        found = self.tree.nodes.numbered(ino)
+        if found is None or not self.tree.nodes.known(ino):
+            raise UnionError(errno.ESTALE, f"no node {ino:#x}")
+        return found[1].source((ino & MASK) - INO_OFFSET)
 
     def _open(self, ino: int, node: Node) -> Source:
         if not node.is_reg:

@@ -147,11 +147,12 @@ class NodeTable:
             raise UnionError(errno.ESTALE, f"no node {ino:#x}")
         number, tar = found
         handle = (ino & MASK) - INO_OFFSET
-        node = Node(ino, stat.S_IFMT(tar.entry(handle).attr.mode))
+        entry = tar.entry(handle)
+        node = Node(ino, stat.S_IFMT(entry.attr.mode))
         parent = self.numbered_dirs.get((number, tar.parent(handle)))
         if node.is_dir or parent is None:
             raise UnionError(errno.ESTALE, f"no node {ino:#x}")
-        node.parent, node.name = parent, tar.entry(handle).name
+        node.parent, node.name = parent, entry.name
         node.lower = node.data = (number, handle)
         node.passing = True
         return node

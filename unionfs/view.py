@@ -423,15 +423,7 @@ class View:
         tar = self.nodes.tars[number]
         assert tar is not None
         assert isinstance(handle, int)
-        parent = tar.parent(handle)
-        found = []
-        for follower in range(handle + 1, min(handle + 1 + n, len(tar))):
-            if tar.parent(follower) != parent:
-                break
-            attr = tar.entry(follower).attr
-            if stat.S_ISREG(attr.mode) and self.nodes.known(attr.ino):
-                found.append(attr.ino)
-        return found
+        return [ino for ino in tar.followers(handle, n) if self.nodes.known(ino)]
 
     # -- extended attributes
 

@@ -114,7 +114,7 @@ class Storing:
         Only to a thread that is idle, else a reply could be queued behind the store that waits for it.
         """
         candidates = self._candidates(head.pid, head.nodeid)
-        if not candidates:
+        if not candidates or not (self._thread or self._start()):
             return answer
         held = not self._waiting and not isinstance(answer, Work)
         batch = Batch([], [], message(answer) if held else b"")
@@ -123,11 +123,10 @@ class Storing:
         for node in candidates:
             self._add(node, 0, batch, own)
         if not batch.items:
+            for fd in batch.fds:
+                os.close(fd)
             return answer
-        if self._thread is None and not self._start():
-            self._drop(batch)
-            return answer
-        self._hand_over(batch)
+        self._queue.put(batch)
         return None if held else answer
 
     def _candidates(self, process: int, inode: int) -> list[int]:
@@ -142,21 +141,21 @@ class Storing:
         if node in self._waiting or self._dispatcher.is_busy(node):
             return
         with suppress(OSError):  # a layer that cannot be read says so to whoever reads the file
-            if self._ctx.tree.nodes[node].upper:
+            known = self._ctx.tree.nodes.nodes.get(node)
+            if known is not None and known.upper:
                 return
             source = self._ctx.files.source(node)
             size = source.size - offset
-            if source.extents is None and self._ahead.take(node, size):
-                if source.fd not in own:
-                    own[source.fd] = os.dup(source.fd)
-                    batch.fds.append(own[source.fd])
+            if source.extents is not None:
+                return
+            if source.fd not in own:
+                own[source.fd] = os.dup(source.fd)
+                batch.fds.append(own[source.fd])
+            if self._ahead.take(node, size):
                 batch.items.append(Item(node, offset, own[source.fd], source.start + offset, size))
                 self._waiting.add(node)
                 if self._writable:
                     self._dispatcher.hold(node)
-
-    def _hand_over(self, batch: Batch) -> None:
-        self._queue.put(batch)
 
     def _start(self) -> bool:
         """Starts the thread, once it is sure that nobody will hang on it; else nothing is read ahead any more."""
@@ -166,12 +165,6 @@ class Storing:
         self._thread = Thread(target=self._run, name="unionfs-store", daemon=True)
         self._thread.start()
         return True
-
-    def _drop(self, batch: Batch) -> None:
-        for item in batch.items:
-            self._ahead.landed(item.size)
-        for fd in batch.fds:
-            os.close(fd)
 
     def _landed(self, items: list[Item]) -> None:
         for item in items:

@@ -81,6 +81,16 @@ class TarLayer:
         first, count = self._children(parent)
         return self._index.names(first, count) if count else []
 
+    def followers(self, handle: Number, n: int) -> list[int]:
+        """The inode numbers of the regular files among the `n` entries behind one in its directory."""
+        first, count = self._children(self.parent(handle))
+        found = []
+        for number in range(handle + 1, min(handle + 1 + n, first + count)):
+            row = self._index.row(number)
+            if stat.S_IFMT(row[6]) == stat.S_IFREG:
+                found.append(self.base + INO_OFFSET + (row[2] if row[5] & fmt.LINKED else number))
+        return found
+
     def marks(self, entry: Entry) -> Entry:
         return entry
 
