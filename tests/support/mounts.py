@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from tests.support import process
 from tests.support.notation import Tree, flatten
 from tests.support.sandbox import CHECKOUT, ROOT, Sandbox
 from tests.support.write import to_directory, to_tar
 
+T = TypeVar("T")
 Opened = AbstractContextManager["Mounted"]
 
 READY = 20.0  # seconds until a mount must answer, or end: generous, since a busy machine is no failure
@@ -88,15 +90,15 @@ class Mounted:
     killed: bool = False
     _read: int = 0
 
-    def call(self, function: Callable[[], object], *, timeout: float = 20) -> None:
+    def call(self, function: Callable[[], T], *, timeout: float = 20) -> T:
         """Runs the function in a child that is the mount's user; what it raises fails here."""
 
-        def inside() -> None:
+        def inside() -> T:
             self.box.enter()
-            function()
+            return function()
 
         try:
-            process.in_child(inside, timeout=timeout)
+            return process.in_child(inside, timeout=timeout)
         except process.ChildHung:
             self.kill()
             raise

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pickle
 import select
 import signal
 import time
 import traceback
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TypeVar
+
+T = TypeVar("T")
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
@@ -54,8 +57,8 @@ def become(uid: int, gid: int, groups: tuple[int, ...] = ()) -> None:
     os.setresuid(uid, uid, uid)
 
 
-def in_child(function: Callable[[], object], *, timeout: float = 20) -> None:
-    """Calls `function` in a forked child; raises ChildFailed with its traceback, or ChildHung."""
+def in_child(function: Callable[[], T], *, timeout: float = 20) -> T:
+    """What `function` returns (by pickle) in a forked child; raises ChildFailed with its traceback, or ChildHung."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -72,15 +75,20 @@ def in_child(function: Callable[[], object], *, timeout: float = 20) -> None:
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if status != 0:
         raise ChildFailed(report.decode(errors="replace") or f"the child ended with status {status}")
+    result: T = pickle.loads(report)
+    return result
 
 
 def _report(function: Callable[[], object], writer: int) -> NoReturn:
     status = 1
     try:
-        function()
-        status = 0
-    except BaseException:
-        os.write(writer, traceback.format_exc()[-60_000:].encode(errors="replace"))
+        with open(writer, "wb", closefd=False) as out:
+            try:
+                report = pickle.dumps(function())
+                status = 0
+            except BaseException:
+                report = traceback.format_exc().encode(errors="replace")
+            out.write(report)
     finally:
         os._exit(status)
 

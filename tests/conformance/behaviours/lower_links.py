@@ -110,6 +110,7 @@ def name_covered_by_a_layer_is_no_longer_linked(d: Path) -> None:
     assert (d / "d" / "g").read_bytes() == b"own"
     assert not _one_inode(d / "f", d / "d" / "g")
     assert _one_inode(d / "f", d / "d" / "h")
+    assert (d / "f").stat().st_nlink == 2
     (d / "f").write_bytes(b"changed")
     assert (d / "d" / "g").read_bytes() == b"own"
     assert (d / "d" / "h").read_bytes() == b"changed"
@@ -119,6 +120,7 @@ def name_covered_by_a_layer_is_no_longer_linked(d: Path) -> None:
 def link_whose_first_name_is_hidden_is_read(d: Path) -> None:
     assert names(d) == ["g", "h"]
     assert (d / "g").read_bytes() == b"shared"
+    assert (d / "g").stat().st_nlink == 2
     (d / "h").write_bytes(b"changed")
     assert (d / "g").read_bytes() == b"changed"
 
