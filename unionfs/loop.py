@@ -83,6 +83,10 @@ def server_options(job: Job) -> ServerOptions:
         writeback=options.writeback,
         poll=defaults.poll if options.poll is None else options.poll,
         readahead=defaults.readahead if options.readahead is None else options.readahead,
+        zero_open=options.zero_open,
+        negative=options.negative,
+        readdirplus=options.readdirplus,
+        threads=options.threads,
     )
 
 

@@ -80,6 +80,10 @@ class MountOptions(NamedTuple):
     poll: int | None = None  # µs
     readahead: int | None = None  # bytes
     max_read: int | None = None  # bytes
+    zero_open: bool = True  # this and the next three: switches to measure by; see fuse/options.py
+    negative: bool = True
+    readdirplus: bool = True
+    threads: bool = True
     log: str = ""
     debug: bool = False
     unknown: tuple[str, ...] = ()  # words that nobody knows: to be named in a warning
@@ -293,6 +297,10 @@ _VALUES: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "readahead": ("readahead", _number),
     "max_read": ("max_read", _number),
     "log": ("log", _path),
+    "zero_open": ("zero_open", _switch),
+    "negative": ("negative", _switch),
+    "readdirplus": ("readdirplus", _switch),
+    "threads": ("threads", _switch),
 }
 _ADDING = frozenset({"lowerdir+", "context", "fscontext", "defcontext", "rootcontext"})
 

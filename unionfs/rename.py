@@ -7,7 +7,7 @@ import os
 import stat
 from contextlib import suppress
 
-from unionfs import sysfd, whiteout
+from unionfs import links, sysfd, whiteout
 from unionfs.errors import UnionError
 from unionfs.merge import Spot, search
 from unionfs.model import NAME_MAX
@@ -37,10 +37,12 @@ class Renaming(Writable):
                 raise UnionError(errno.ENOENT)
             self._refuse_loop(target, old)
             self._exchange(old, name, node, new, newname, target)
+            self.links.moved()
             return
         if target is not None:
             self._refuse_replacement(node, target)
         self._move(old, name, node, new, newname, target, bool(flags & sysfd.RENAME_WHITEOUT))
+        self.links.moved()
 
     @staticmethod
     def _refuse_loop(node: Node, directory: Node) -> None:
@@ -113,6 +115,7 @@ class Renaming(Writable):
         found = search(self.layers, self._roots(), path)
         if found is None or self._paths(found.dirs) != self._paths(node.dirs):
             raise UnionError(errno.EXDEV, "no single path leads to all layers of the directory")
+        self.links.mark(links.MOVED)
         sysfd.setxattr(fd, b"", key, b"/" + b"/".join(path))
 
     def _paths(self, spots: tuple[Spot, ...]) -> list[tuple[int, tuple[bytes, ...]]]:

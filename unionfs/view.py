@@ -17,6 +17,7 @@ from unionfs.errors import UnionError
 from unionfs.layers.base import Entry, Layer
 from unionfs.layers.directory import DirLayer
 from unionfs.layers.tarball import TarLayer
+from unionfs.links import Links
 from unionfs.listing import FIRST, Listing
 from unionfs.merge import Found, Spot, merge_names, search
 from unionfs.model import NAME_MAX, ROOT_ID, Attr, Dirent, Mark, Policy, is_dir
@@ -24,9 +25,6 @@ from unionfs.node import PRIVATE, SHIFT, Node, NodeTable
 from unionfs.upper import Upper
 
 ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
-LINKS_MARK = b"links"
-"""Attribute of the top layer's root (in the overlay's namespace): a hard-linked lower file has lost a name,
-so that the link counts of the directories below can no longer be taken as they are."""
 
 
 class View:
@@ -40,7 +38,7 @@ class View:
         self._fingerprint = self._identify()
         self._disk_dev = os.fstat(upper.root_fd).st_dev if upper else 0
         self._odd_inos: dict[Hashable, int] = {}
-        self._links_broken = upper is not None and self._links_mark() is not None
+        self.links = Links(self)
 
     def _make_root(self) -> Node:
         root = Node(ROOT_ID, stat.S_IFDIR)
@@ -222,7 +220,7 @@ class View:
             else:
                 self.nodes.add(node, parent, name)
                 if attr.nlink > 1 and not directory:
-                    node.unlinked = self._hidden_links(node, attr)
+                    node.unlinked = self.links.hidden(node, attr)
         elif not directory:
             self.nodes.add_name(node, parent, name)
         return node, self._lower_attr(node, attr)
@@ -284,46 +282,6 @@ class View:
             raise UnionError(errno.EINVAL)
         number, handle = node.lower
         return self.layers[number].readlink(handle)
-
-    # -- hard links of lower files
-
-    def _hidden_links(self, node: Node, attr: Attr) -> int:
-        """How many of a lower inode's names the view does not show."""
-        assert node.lower is not None
-        number = node.lower[0]
-        if self.nodes.tars[number] is None and not self._links_broken:
-            return 0
-        if number == 0 and self.upper is None:
-            return 0
-        return attr.nlink - len(self.visible_names(node.lower))
-
-    def visible_names(self, spot: Spot) -> list[tuple[Node, bytes]]:
-        """(parent, name) of every name of a lower inode that the view shows and that still is the lower one's."""
-        number, handle = spot
-        layer = self.layers[number]
-        ino = layer.entry(handle).attr.ino
-        names = (self._visible_at(number, ino, path) for path in layer.aliases(ino))
-        return [found for found in names if found is not None]
-
-    def _visible_at(self, number: int, ino: int, path: tuple[bytes, ...]) -> tuple[Node, bytes] | None:
-        parent = self.nodes.root
-        for name in path[:-1]:
-            below = self.find(parent, name)
-            if below is None or not below.is_dir:
-                return None
-            parent = below
-        name = path[-1]
-        upper = self.upper if parent.upper else None
-        if upper is not None and sysfd.lstat_or_none(upper.dir_fd(parent), name) is not None:
-            return None
-        found = search(self.layers, parent.dirs, (name,))
-        if found is None or found.layer != number or found.top.attr.ino != ino:
-            return None
-        return parent, name
-
-    def _links_mark(self) -> bytes | None:
-        assert self.upper is not None
-        return sysfd.getxattr(self.upper.root_fd, b"", self.upper.names.prefix + LINKS_MARK)
 
     # -- listings
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from unionfs import sysfd
+from unionfs import links, sysfd
 from unionfs.copyup import CopyUp
 from unionfs.errors import UnionError
 from unionfs.layers.base import Source
@@ -17,7 +17,7 @@ from unionfs.layers.directory import DirLayer
 from unionfs.model import Attr
 from unionfs.node import Node
 from unionfs.upper import Upper
-from unionfs.view import LINKS_MARK, View
+from unionfs.view import View
 
 
 class Writable(View):
@@ -96,7 +96,7 @@ class Writable(View):
         number, handle = node.lower
         if self.layers[number].entry(handle).attr.nlink == 1:
             return node.names()[:1]
-        names = self.visible_names(node.lower)
+        names = self.links.visible(node.lower)
         return [at for at in node.names() if at not in names] + names
 
     def open_source(self, node: Node) -> Source:
@@ -131,12 +131,7 @@ class Writable(View):
             if len(node.names()) <= 1 and self.nodes.known(node.ino):
                 self.top.keep(node)
         elif attr.nlink > 1 and not node.is_dir:
-            self._mark_links_broken()
-
-    def _mark_links_broken(self) -> None:
-        if not self._links_broken:
-            sysfd.setxattr(self.top.root_fd, b"", self.top.names.prefix + LINKS_MARK, b"y")
-            self._links_broken = True
+            self.links.mark(links.LOST)
 
     def _departed(self, directory: Node, name: bytes, node: Node, attr: Attr) -> None:
         """Takes a name from a node, which lives on without one while the kernel knows it."""
