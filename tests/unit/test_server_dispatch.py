@@ -85,10 +85,13 @@ Serve = Callable[..., Served]
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Serves a union with the files `small` and `big` below an empty top layer, from a thread with a loop."""
+    """Serves a union with the files `small`, `big` and `many/…` below an empty top layer, from a thread with a loop."""
     for name in ("lower", "upper", "work"):
         (tmp_path / name).mkdir()
     (tmp_path / "lower/small").write_bytes(b"small")
+    (tmp_path / "lower/many").mkdir()
+    for number in range(20):
+        (tmp_path / f"lower/many/{number}").write_bytes(b"one of many")
     (tmp_path / "lower/big").write_bytes(b"b" * BIG)
     undo: list[Callable[[], object]] = []
 
@@ -248,6 +251,22 @@ def test_two_processes_that_read_the_same_files_ahead(
     assert log == []
 
 
+def test_without_a_guard_nothing_is_stored_and_nobody_waits_for_it(serve: Serve) -> None:
+    kernel = serve(offered=op.INIT_EXT, readahead=1 << 20).kernel
+    many = kernel.lookup(b"many")
+    rows = kernel.ask(op.READDIR, many, struct.pack("=QQIIQII", 0, 0, 4096, 0, 0, 0, 0)).body
+    names, at = [], 0
+    while at < len(rows):
+        length = struct.unpack_from("=I", rows, at + 16)[0]
+        names.append(rows[at + 24 : at + 24 + length])
+        at += 24 + length + 7 & ~7
+    nodes = [kernel.lookup(name, many) for name in names if name not in (b".", b"..")]
+    for node in nodes[:4]:
+        assert kernel.ask(op.OPEN, node, struct.pack("=II", os.O_RDONLY, 0)).error == 0
+    for node in nodes:
+        assert kernel.ask(op.OPEN, node, struct.pack("=II", os.O_RDWR, 0)).error == 0
+
+
 def test_without_threads_everything_runs_in_order(serve: Serve) -> None:
     kernel = serve(threads=False).kernel
     big = kernel.lookup(b"big")
@@ -311,13 +330,12 @@ def test_xattr_sizes(serve: Serve) -> None:
 def test_a_listing_counts_the_rows_it_sends(serve: Serve) -> None:
     served = serve()
     kernel = served.kernel
-    row = 152 + 8  # "." and "..", and one of the two files
+    row = 152 + 8  # names of up to eight bytes: ".", "..", and one of the others
     reply = kernel.ask(op.READDIRPLUS, ROOT_ID, struct.pack("=QQIIQII", 0, 0, 3 * row, 0, 0, 0, 0))
     assert len(reply.body) == 3 * row
     sent = struct.unpack_from("=Q", reply.body, 2 * row)[0]
     assert served.tree.nodes.known(sent)
-    names = {b"small": b"big", b"big": b"small"}
-    other = names[reply.body[2 * row + 152 :].rstrip(b"\0")]
+    other = b"big" if reply.body[2 * row + 152 :].rstrip(b"\0") != b"big" else b"small"
     nodeid = kernel.lookup(other)
     kernel.send(op.FORGET, nodeid, struct.pack("=Q", 1))
     kernel.send(op.BATCH_FORGET, 0, struct.pack("=IIQQ", 1, 0, sent, 1))
