@@ -272,6 +272,6 @@ if __name__ == "__main__":
     given = json.loads(sys.argv[2])
     _Server.pid = given.pop("server")
     outcome = ACTIONS[sys.argv[1]](**given)
-    if _Server.pid:
+    if _Server.spent:
         outcome.times["server CPU"] = _Server.spent
     json.dump(outcome._asdict(), sys.stdout)
