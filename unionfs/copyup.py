@@ -94,7 +94,7 @@ class CopyUp:
         """Owner, mode, attributes and times of the original, and where it came from."""
         upper = self._upper
         upper.copy_metadata(self._temp, self._attr, self._xattrs)
-        if self._truncates:
+        if self._truncates and self._limit != self._attr.size:
             sysfd.set_times(upper.work, self._temp, None, NOW)
         if self._node.is_reg and self._source is None:
             sysfd.setxattr(upper.work, self._temp, upper.names.metacopy, b"")

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from unionfs import control, mountpoint
+from unionfs import control, mountapi, mountpoint
 from unionfs.errors import SetupError
 from unionfs.fuse import abi
 from unionfs.fuse.guard import Guard
 from unionfs.fuse.options import ServerOptions
 from unionfs.model import is_dir
 from unionfs.options import MS_RDONLY, MountOptions
-from unionfs.serve import Job, request
+from unionfs.serve import Job, report, request
 from unionfs.stack import Stack
 
 if TYPE_CHECKING:
@@ -33,17 +33,34 @@ _LINE_LIMIT = 64  # bytes; questions are single words
 log = logging.getLogger("unionfs")
 
 
-async def main(job: Job, stack: Stack, fd: int, device: int) -> None:
-    """Serves until the kernel says that the mount is gone."""
+async def main(
+    job: Job, stack: Stack, fd: int, device: int, put_on_top: Callable[[], int] | None = None
+) -> None:
+    """Serves until the kernel says that the mount is gone.
+
+    `device` is the st_dev of our tree. `put_on_top` mounts the kernel's overlayfs over it, and gives its st_dev.
+    """
     server = _driver(job.options.driver)(fd, stack.tree, stack.files, server_options(job), log.error)
     server.guard = guard = Guard(device)
     service = Service(server, stack, job.places.target, fd, device, guard)
-    failure = None
+    failure: Exception | None = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(service.watch_signals)
-        nursery.start_soon(_harmlessly, service.listen)
-        if job.lifeline is not None:
-            nursery.start_soon(_harmlessly, service.follow, job.lifeline)
+
+        async def keep() -> None:
+            nonlocal failure
+            try:
+                if put_on_top is not None:
+                    await service.be_below(put_on_top)
+                    report(job.reports, "mounted")
+            except Exception as e:
+                failure = e
+                nursery.cancel_scope.cancel()
+            nursery.start_soon(service.watch_signals)
+            nursery.start_soon(_harmlessly, service.listen)
+            if job.lifeline is not None:
+                nursery.start_soon(_harmlessly, service.follow, job.lifeline)
+
+        nursery.start_soon(keep)
         try:
             await server.serve()
         except Exception as e:  # to be raised as it is, not in a group
@@ -76,7 +93,7 @@ def server_options(job: Job) -> ServerOptions:
     options: MountOptions = job.options
     defaults = ServerOptions()
     return ServerOptions(
-        readonly=bool(request(job).flags & MS_RDONLY),
+        readonly=bool(request(job).flags & MS_RDONLY) or options.top == "overlay",
         io=options.io,
         acl=options.acl and options.xattrs,
         timeout=options.timeout,
@@ -109,7 +126,13 @@ class Service:
         self._guard = guard
         self._stack, self._target = stack, target
         self._fd, self._device = fd, device
-        self._detached = False
+        self._detached = self._overlay = False
+
+    async def be_below(self, put_on_top: Callable[[], int]) -> None:
+        """Becomes the keeper of the overlayfs that `put_on_top` mounts over our tree."""
+        # In a thread, for it asks the server. If that ends the thread is freed by the end of the connection.
+        self._device = await trio.to_thread.run_sync(put_on_top, abandon_on_cancel=True)
+        self._overlay = True
 
     async def watch_signals(self) -> None:
         """SIGUSR1 logs the counters; SIGTERM and SIGINT detach the mount, and a second one ends at once."""
@@ -134,12 +157,16 @@ class Service:
     async def refresh(self) -> dict[str, int]:
         """Looks at the layers afresh, and has the kernel forget what it has cached of them."""
         self._guard.stands()
+        await self.server.settle()
         known = self._stack.tree.refresh()
         for inode in [inode for inode, name in known if not name]:
             known += self._names_in(inode)  # some of them may be cached as missing
             await trio.lowlevel.checkpoint()
         # In a thread: the kernel waits for our reply to others before it lets go of what they are using.
-        return {"dropped": await trio.to_thread.run_sync(_drop_cached, self._fd, known)}
+        dropped = await trio.to_thread.run_sync(_drop_cached, self._fd, known)
+        if self._overlay:
+            await trio.to_thread.run_sync(mountapi.reconfigure, self._target)
+        return {"dropped": dropped}
 
     def _names_in(self, inode: int) -> list[tuple[int, bytes]]:
         tree = self._stack.tree

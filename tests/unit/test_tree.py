@@ -247,6 +247,14 @@ def test_truncate_copies_only_what_stays(union: Union) -> None:
     assert fs.read("f") == b"x" * 10 + bytes(10)
 
 
+def test_truncate_to_the_same_size_is_no_change(union: Union) -> None:
+    fs = union({"f": b"", "g": b"xy"})
+    for path, size in (("f", 0), ("g", 2)):
+        before = fs.stat(path)
+        after = fs.change(path, size=size)
+        assert (after.mtime, after.mtimensec) == (before.mtime, before.mtimensec)
+
+
 def test_rename_of_a_lower_directory_is_a_redirect(union: Union) -> None:
     fs = union({"d/sub/f": b"x", "e": directory()})
     sub = fs.ino("d/sub")
