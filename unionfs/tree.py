@@ -290,7 +290,7 @@ class UnionTree(Renaming):
         node = self.nodes[ino]
         truncated = self.copy_up(node, data=change.size is not None, size=change.size)
         if change.size is not None and not truncated:
-            os.ftruncate(self.top.file_fd(node), change.size)
+            truncate(self.top.file_fd(node), change.size)
         fd, name = self.top.at(node)
         if change.uid is not None or change.gid is not None or change.mode is not None:
             node.births = None
@@ -347,6 +347,12 @@ class UnionTree(Renaming):
         self.copy_up(node, data=False)
         sysfd.removexattr(*self.top.at(node), self.top.names.to_disk(name))
         node.births = None
+
+
+def truncate(fd: int, size: int) -> None:
+    """ftruncate(2), but what has the size already is left alone: whether it counts as changed is the caller's say."""
+    if os.fstat(fd).st_size != size:
+        os.ftruncate(fd, size)
 
 
 def killed(mode: int) -> int:

@@ -20,7 +20,7 @@ from unionfs.fuse import abi
 from unionfs.fuse import opcodes as op
 from unionfs.fuse.abi import Buffer, Head, Opened
 from unionfs.fuse.work import Answer, Context, Handler, copied_up
-from unionfs.model import Attr, Change
+from unionfs.model import NOW, Attr, Change
 
 CACHED = 1
 PASSED = 2
@@ -64,7 +64,7 @@ class Opens:
                 return work
         if truncate:
             kill = bool(open_flags & op.OPEN_KILL_SUIDGID)
-            self._ctx.tree.setattr(node, Change(size=0, kill_suidgid=kill))
+            self._ctx.tree.setattr(node, Change(size=0, mtime=NOW, kill_suidgid=kill))
         return abi.opened(head.unique, self._open(node, for_writing(flags), head.uid))
 
     def create(self, head: Head, buf: Buffer) -> Answer:
