@@ -77,7 +77,7 @@ class CopyUp:
             os.ftruncate(self._fd, self._attr.size)
         if not self._completes:
             self._dress()
-        if self._fd >= 0 and not self._upper.policy.volatile:
+        if self._fd >= 0 and self._upper.syncs:
             os.fsync(self._fd)
 
     def _make(self) -> None:

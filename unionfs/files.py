@@ -141,7 +141,7 @@ class Files:
     def sync_fd(self, ino: int) -> int | None:
         """The descriptor of what fsync of a file has to write out; None if nothing."""
         node = self.tree.nodes[ino]
-        if self.tree.policy.volatile or not (node.upper and node.is_reg):
+        if not (node.upper and node.is_reg and self.tree.top.syncs):
             return None
         return self.tree.top.file_fd(node)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import stat
+import sys
 from contextlib import suppress
 
 from unionfs.model import NOW, Attr
@@ -55,6 +56,16 @@ def set_times(parent: int, name: bytes, atime: tuple[int, int] | None, mtime: tu
     if failed:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+MEMORY = frozenset({0x01021994, 0x858458F6})
+"""TMPFS_MAGIC, RAMFS_MAGIC (include/uapi/linux/magic.h): file systems that no fsync can wait for."""
+
+
+def in_memory(fd: int) -> bool:
+    """Whether a descriptor is of a file system without a disk behind it."""
+    answer = ctypes.create_string_buffer(256)  # struct statfs, whose first field is f_type
+    return not _libc.fstatfs(fd, answer) and int.from_bytes(answer.raw[:4], sys.byteorder) in MEMORY
 
 
 def fallocate(fd: int, mode: int, offset: int, length: int) -> None:

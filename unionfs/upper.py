@@ -43,6 +43,8 @@ class Upper:
         self.root_fd = _open_dir(upperdir, "top layer")
         self._work_root = _open_dir(workdir, "work directory")
         self._check(upperdir, workdir)
+        self.syncs = not (policy.volatile or sysfd.in_memory(self.root_fd))
+        """Whether fsync means anything here; if not, it is never called."""
         self.work = self._fresh_work()
         self.mknod_whiteouts = self._can_mknod_whiteouts()
 
@@ -309,8 +311,8 @@ class Upper:
             sysfd.remove_tree(self.work, name)
 
     def sync_name(self, fd: int) -> None:
-        """Makes the names of a directory last; nothing on a volatile mount."""
-        if not self.policy.volatile:
+        """Makes the names of a directory last, where anything does."""
+        if self.syncs:
             real = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
             try:
                 os.fsync(real)

@@ -28,7 +28,7 @@ def readers(path: Path, n: int) -> list[subprocess.Popen[bytes]]:
 
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("upper", [None, {}], ids=["read-only", "writable"])
-def test_readers_end_when_the_server_is_killed(union_mounts: Mounts, upper: None | dict[str, bytes]) -> None:
+def test_readers_end_when_the_server_is_killed(union_mounts: Mounts, upper: dict[str, bytes] | None) -> None:
     tree = {f"d{n % 30}/f{n}": b"x" * (n * 37 % 30_000) for n in range(FILES)}
     seed = random.Random(1)
     for _ in range(ROUNDS):

@@ -24,6 +24,15 @@ def test_off() -> None:
     assert not budget.worth()
 
 
+def test_whoever_is_preempted_waits_for_more_requests() -> None:
+    budget = PollBudget(40e-6)
+    budget.preempted()
+    budget.served(64)
+    assert not budget.worth()
+    budget.served(4)
+    assert budget.worth()
+
+
 def test_hits_keep_it_going() -> None:
     budget = PollBudget(40e-6)
     for _ in range(1000):

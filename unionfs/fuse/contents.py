@@ -7,6 +7,7 @@ import errno
 import os
 
 from unionfs import sysfd
+from unionfs.errors import UnionError
 from unionfs.files import copy_between
 from unionfs.fuse import abi
 from unionfs.fuse import opcodes as op
@@ -68,6 +69,9 @@ class Contents:
         return abi.sized(head.unique, self._files.write(head.nodeid, offset, payload, kill_suidgid))
 
     def fsync(self, head: Head, buf: Buffer) -> Answer:
+        """ENOSYS is success, and the kernel never asks again."""
+        if self._ctx.tree.upper is None or not self._ctx.tree.upper.syncs:
+            raise UnionError(errno.ENOSYS)
         fd = self._files.sync_fd(head.nodeid)
         if fd is None:
             return abi.done(head.unique)

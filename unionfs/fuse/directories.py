@@ -59,6 +59,8 @@ class Directories:
 
     def fsyncdir(self, head: Head, buf: Buffer) -> Answer:
         top, node = self._tree.upper, self._tree.nodes[head.nodeid]
-        if top is None or not node.upper:
+        if top is None or not top.syncs:
+            raise UnionError(errno.ENOSYS)  # as for FSYNC
+        if not node.upper:
             return abi.done(head.unique)
         return Work(lent(top.sync_name, top.dir_fd(node)), lambda _: abi.done(head.unique))

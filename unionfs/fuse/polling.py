@@ -7,6 +7,9 @@ one from it: the time spent in vain is bounded by the requests served, and an id
 
 from __future__ import annotations
 
+PREEMPTED = 16.0
+"""Looks to earn before the next one, after the CPU was taken from one: 64 requests."""
+
 
 class PollBudget:
     """Times are in seconds. A `window` of 0 never polls."""
@@ -32,6 +35,10 @@ class PollBudget:
     def miss(self) -> None:
         self.misses += 1
         self._credit -= 1.0
+
+    def preempted(self) -> None:
+        """Somebody else wants the CPU, perhaps the one whose request we wait for."""
+        self._credit = -PREEMPTED
 
     def served(self, requests: int) -> None:
         self._credit = min(self._credit + requests * 0.25, self.LIMIT)

@@ -43,6 +43,7 @@ __all__ = ["Server", "ServerOptions"]
 
 DEFAULTS = ServerOptions()
 TURN = 512  # requests in a row before other tasks, such as the one that waits for signals, get their turn
+PREEMPTION = 200e-6  # seconds that one look at the device takes only if the CPU was taken from it
 TURN_WITH_WORK = 16  # the same while worker threads are busy: their results wait for a turn
 
 
@@ -161,12 +162,17 @@ class Server:
 
     def _look(self) -> bool:
         """Looks for the next request for the time of a window, and serves it."""
-        receive, until = self._device.receive, perf_counter() + self._polling.window
-        while perf_counter() < until:
+        receive, now = self._device.receive, perf_counter()
+        until = now + self._polling.window
+        while now < until:
             if receive():
                 self._polling.hit()
                 assert self._dispatcher is not None
                 self._dispatcher.handle(self._device.buf)
                 return True
+            before, now = now, perf_counter()
+            if now - before > PREEMPTION:
+                self._polling.preempted()
+                return False
         self._polling.miss()
         return False

@@ -23,6 +23,8 @@ from unionfs.model import Attr
 
 INO_OFFSET = 2
 BLKSIZE = 4096
+TRIM_AFTER = 1 << 17
+"""Entries listed between two trims: about 12 MB of index."""
 _BATCH = 512  # entries decoded at once: many for speed, few for memory
 _NEAR = 64  # entries: from here on a search of their joined names beats halving
 _SCAN = Struct("<12xIxBHQqIII16x")  # of index.ROW: nlink, flags, mode, size, mtime, its nanoseconds, uid, gid
@@ -39,6 +41,7 @@ class TarLayer:
         self._fd = fd
         self._index = index
         self.base = 0
+        self._scanned = 0
         self.warning = warning
         """Why the index could not be saved and is held in memory; empty as a rule."""
 
@@ -75,6 +78,10 @@ class TarLayer:
         starts = range(first + after, first + count, _BATCH)
         for start in starts:
             size = min(_BATCH, first + count - start)
+            self._scanned += size
+            if self._scanned > TRIM_AFTER:  # what is mapped would add up; the page cache has it anyway
+                self._scanned = 0
+                self.trim()
             yield from self._rows(start, size, self._index.names(start, size))
 
     def names(self, parent: Number) -> list[bytes]:
