@@ -1,0 +1,23 @@
+"""`rm`, `container rm`: containers and their changes."""
+
+from __future__ import annotations
+
+import click
+
+from imagetool.commands.context import Context, each
+
+
+@click.command("rm", epilog="\b\nExamples:\n  imagetool rm web\n  imagetool rm -f $(imagetool ps -aq)")
+@click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
+@click.option("-f", "--force", is_flag=True, help="Also one that runs: it is killed.")
+@click.option("-v", "--volumes", is_flag=True, help="Accepted for Docker's sake: unnamed volumes always go.")
+@click.pass_obj
+def command(context: Context, names: tuple[str, ...], force: bool, volumes: bool) -> None:
+    """Remove containers."""
+    from imagetool.containers import folder, life
+
+    def one(name: str) -> None:
+        life.remove(context.store, folder.find(context.store, name), force=force)
+        click.echo(name)
+
+    each(names, one)

@@ -1,0 +1,29 @@
+"""`stop`: ask containers to end, and end them."""
+
+from __future__ import annotations
+
+import click
+
+from imagetool.commands.context import Context, each
+
+
+@click.command("stop", epilog="\b\nExamples:\n  imagetool stop web\n  imagetool stop -t 1 web")
+@click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
+@click.option("-t", "--time", "--timeout", "seconds", type=int, default=10, metavar="SECONDS",
+              help="How long to wait before it is killed; 10, -1: for ever.")  # fmt: skip
+@click.option("-s", "--signal", "text", metavar="SIGNAL", help="Instead of its stop signal.")
+@click.pass_obj
+def command(context: Context, names: tuple[str, ...], seconds: int, text: str | None) -> None:
+    """Stop containers."""
+    from imagetool.containers import folder, life
+    from imagetool.runtime import signals
+
+    number = signals.number(text) if text else None
+
+    def one(name: str) -> None:
+        container = folder.find(context.store, name)
+        if container.state.running or container.watched:
+            life.stop(container, seconds=seconds if seconds >= 0 else None, number=number)
+        click.echo(name)
+
+    each(names, one)

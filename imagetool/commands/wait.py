@@ -1,0 +1,17 @@
+"""`wait`: until containers have ended."""
+
+from __future__ import annotations
+
+import click
+
+from imagetool.commands.context import Context, each
+
+
+@click.command("wait", epilog="\b\nExamples:\n  imagetool wait job")
+@click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
+@click.pass_obj
+def command(context: Context, names: tuple[str, ...]) -> None:
+    """Wait for containers to end, and print their exit codes."""
+    from imagetool.containers import folder, life
+
+    each(names, lambda name: click.echo(life.wait(folder.find(context.store, name))))

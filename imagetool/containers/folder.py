@@ -1,0 +1,160 @@
+"""All containers of a store: made, found, named, removed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+from imagetool import digest as digests
+from imagetool.containers import names, record, rootfs
+from imagetool.containers import state as states
+from imagetool.containers.record import Record
+from imagetool.containers.state import State
+from imagetool.errors import Conflict, ImageToolError, NotFound, UsageError
+from imagetool.store import disk
+from imagetool.store.lock import locked, try_lock
+from imagetool.store.store import Store
+from imagetool.users import is_running
+
+
+class Container(NamedTuple):
+    """One container as it is now. `watched`: its monitor is there."""
+
+    directory: str
+    record: Record
+    state: State
+    watched: bool
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+
+def directory_of(store: Store, container_id: str) -> str:
+    return f"{store.layout.containers}/{container_id}"
+
+
+def load(store: Store, container_id: str) -> Container | None:
+    directory = directory_of(store, container_id)
+    found = record.load(directory)
+    if found is None:
+        return None
+    watched = is_running(directory)
+    return Container(directory, found, states.seen(directory, watched=watched), watched)
+
+
+def listing(store: Store) -> list[Container]:
+    """All of them, the newest first. What is left of half-removed ones is cleared away."""
+    found = []
+    for name in os.listdir(store.layout.containers):
+        try:
+            container = load(store, name)
+        except ImageToolError:  # damaged: `rm ID` says so; a list shows the others
+            continue
+        if container is not None:
+            found.append(container)
+        else:
+            _sweep(directory_of(store, name))
+    return sorted(found, key=lambda one: -one.record.created)
+
+
+def find(store: Store, text: str) -> Container:
+    """By name, by ID, or by the beginning of one. NotFound, UsageError where several begin so."""
+    there = listing(store)
+    for chosen in ([one for one in there if text in (one.name, one.id)],
+                   [one for one in there if text and one.id.startswith(text)]):  # fmt: skip
+        if len(chosen) > 1:
+            raise UsageError(f"several containers have IDs that begin with {text}", hint="write more of it")
+        if chosen:
+            return chosen[0]
+    raise NotFound(f"No such container: {text}", hint="see: imagetool ps -a")
+
+
+def create(store: Store, asked: Record) -> Record:
+    """Publishes a container, whole or not at all; a name is made up where it has none. Conflict."""
+    with store.lease() as lease, _naming(store), disk.errors("cannot make the container"):
+        lease.pin(digests.parse(asked.manifest))
+        taken = {one.name: one.id for one in listing(store)}
+        if asked.name in taken:
+            text = f'Conflict. The container name "/{asked.name}" is already in use by container "{taken[asked.name]}"'
+            raise Conflict(text, hint="remove or rename that one, or choose another name")
+        made = asked if asked.name else asked._replace(name=names.choose(taken))
+        temporary = lease.temporary()
+        os.makedirs(f"{temporary}/rootfs", mode=0o700)
+        with open(f"{temporary}/roots", "w") as file:
+            file.write(f"{made.manifest}\n")
+        record.save(temporary, made)
+        os.rename(temporary, directory_of(store, made.id))
+    return made
+
+
+def rename(store: Store, container: Container, name: str) -> None:
+    """NotFound, Conflict, UsageError; nothing is changed then."""
+    names.check(name)
+    with _naming(store):
+        for one in listing(store):
+            if one.name == name:
+                raise Conflict(
+                    f'Conflict. The container name "/{name}" is already in use by container "{one.id}"'
+                )
+        record.save(container.directory, container.record._replace(name=name))
+
+
+@contextmanager
+def holding(container: Container) -> Iterator[None]:
+    """The container's lock: it neither runs nor starts meanwhile. Conflict while somebody has it."""
+    with disk.errors("cannot lock the container"):
+        lock = try_lock(f"{container.directory}/running")
+    if lock is None:
+        raise Conflict(f"container {container.id[:12]} is in use", hint="try again when it has stopped")
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def remove(store: Store, container: Container) -> None:
+    """Takes it away with its RW layer and its unnamed volumes; it does not run. Conflict."""
+    with holding(container):
+        delete(store, container.record)
+
+
+def delete(store: Store, gone: Record) -> None:
+    """The same for who holds the container's lock. A crash leaves what the next listing clears away."""
+    from imagetool.containers import remains, volumes
+
+    directory = directory_of(store, gone.id)
+    remains.clear(store, gone)
+    disk.unlink(f"{directory}/{record.FILE}")
+    rootfs.remove_tree(directory)
+    for name in gone.volumes:
+        volumes.remove(store, name)
+
+
+def _sweep(directory: str) -> None:
+    """A directory without a record was being removed; whoever does it still has the lock."""
+    try:
+        lock = try_lock(f"{directory}/running", create=False)
+    except FileNotFoundError:
+        lock = -1
+    except OSError:
+        return
+    if lock is None:
+        return
+    with suppress(ImageToolError):  # the next one tries again
+        rootfs.unmount(f"{directory}/rootfs")
+        rootfs.remove_tree(directory)
+    if lock >= 0:
+        os.close(lock)
+
+
+@contextmanager
+def _naming(store: Store) -> Iterator[None]:
+    with disk.errors("cannot lock the containers"), locked(store.layout.lock("containers")):
+        yield

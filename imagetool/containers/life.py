@@ -1,0 +1,135 @@
+"""Stopping, killing and waiting for containers, with their monitor or, where that was killed, without it."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from contextlib import suppress
+
+from imagetool.containers import attach, folder, frames, launch, remains
+from imagetool.containers import state as states
+from imagetool.containers.folder import Container
+from imagetool.containers.launch import Connection
+from imagetool.errors import Conflict
+from imagetool.runtime import cgroups, signals
+from imagetool.store.store import Store
+
+STOP_SECONDS = 10
+
+
+def start(store: Store, container: Container, *, attached: bool = False) -> tuple[Connection, list[str]]:
+    """See `launch.launch`; what a killed monitor has left is cleared away first. Conflict when it runs."""
+    if container.state.running or container.watched:
+        raise Conflict(f"container {container.name} is running already")
+    with folder.holding(container):
+        remains.clear(store, container.record)
+    return launch.launch(store, container.record, attached=attached)
+
+
+def connect(container: Container) -> Connection | None:
+    """The monitor's ear; None when there is none."""
+    try:
+        return Connection(frames.connect(container.directory))
+    except OSError:
+        return None
+
+
+def stop(container: Container, *, seconds: float | None, number: int | None = None) -> None:
+    """The stop signal, and SIGKILL after `seconds` (None: never); no restart follows. It is over when this returns."""
+    chosen = number or signals.number(container.record.stop_signal or "SIGTERM")
+    connection = connect(container)
+    if connection is None:
+        _end_alone(container, chosen, seconds)
+        return
+    try:
+        connection.send(frames.STOP, str(chosen).encode())
+        if seconds is not None and not _hears(connection, seconds):
+            connection.send(frames.STOP, str(int(signal.SIGKILL)).encode())
+        attach.wait(connection)
+    finally:
+        connection.close()
+
+
+def kill(container: Container, number: int) -> None:
+    """Conflict unless it runs."""
+    if not container.state.running:
+        text = f"cannot kill container: {container.name}: container {container.id} is not running"
+        raise Conflict(text)
+    connection = connect(container)
+    if connection is None:
+        _signal_alone(container, number)
+        return
+    try:
+        final = number == signal.SIGKILL
+        connection.send(frames.STOP if final else frames.SIGNAL, str(number).encode())
+        if final:
+            attach.wait(connection)
+    finally:
+        connection.close()
+
+
+def wait(container: Container) -> int:
+    """The exit code of its end, which may be past."""
+    connection = connect(container) if container.watched else None
+    if connection is not None:
+        try:
+            return attach.wait(connection)
+        finally:
+            connection.close()
+    while container.state.running and states.is_alive(container.state.pid, container.state.started):
+        time.sleep(0.05)
+    return states.seen(container.directory, watched=False).exit_code
+
+
+def remove(store: Store, container: Container, *, force: bool) -> None:
+    """Conflict while it runs, unless forced."""
+    if container.state.running or container.watched:
+        if not force:
+            status = "running" if container.state.running else container.state.status
+            text = f"cannot remove container {container.name}: container is {status}"
+            raise Conflict(text, hint="stop it first, or use --force")
+        stop(container, seconds=None, number=int(signal.SIGKILL))
+        _wait_until_let_go(store, container)
+    found = folder.load(store, container.id)
+    if found is not None:
+        folder.remove(store, found)
+
+
+def _wait_until_let_go(store: Store, container: Container) -> None:
+    """The monitor says goodbye after it has let go, but one that was killed meanwhile says nothing."""
+    for _ in range(500):
+        found = folder.load(store, container.id)
+        if found is None or not (found.watched or found.state.running):
+            return
+        time.sleep(0.01)
+
+
+def _hears(connection: Connection, seconds: float) -> bool:
+    """Whether the end comes in time."""
+    poller = select.poll()
+    poller.register(connection.fileno(), select.POLLIN)
+    return bool(poller.poll(seconds * 1000))
+
+
+def _end_alone(container: Container, number: int, seconds: float | None) -> None:
+    _signal_alone(container, number)
+    end = time.monotonic() + (STOP_SECONDS if seconds is None else seconds)
+    while states.is_alive(container.state.pid, container.state.started):
+        if time.monotonic() > end:
+            _signal_alone(container, signal.SIGKILL)
+        time.sleep(0.01)
+    if cgroups.version():
+        cgroups.Cgroup(remains.cgroup_path(container.id)).kill()
+
+
+def _signal_alone(container: Container, number: int) -> None:
+    """To that very process: the descriptor is taken before it is looked at."""
+    with suppress(ProcessLookupError):
+        fd = os.pidfd_open(container.state.pid)
+        try:
+            if states.is_alive(container.state.pid, container.state.started):
+                signal.pidfd_send_signal(fd, number)
+        finally:
+            os.close(fd)

@@ -1,0 +1,119 @@
+"""The network of one start of a container: its place on the bridge, and its published ports."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
+
+from imagetool.containers import remains
+from imagetool.containers.record import Record
+from imagetool.runtime import linux
+from imagetool.runtime.errors import NetworkError
+from imagetool.runtime.network import Bridge, Netlink
+from imagetool.runtime.ports import Port
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Network:
+    """Nothing at all unless the network is the bridge. Made early: the helper's imports then cost no time."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._bridged = record.options.network == "bridge"
+        self._netlink = Netlink() if self._bridged else None
+        self._forwarder: _Forwarder | None = None
+        self.address = ""
+        self.ports: tuple[Port, ...] = ()
+        self.notes: list[str] = []
+
+    def connect(self, pid: int) -> None:
+        """An address for the namespace of `pid`, and its ports. NetworkError leaves nothing."""
+        if not self._bridged:
+            return
+        assert self._netlink is not None
+        forwarder = _Forwarder(self._record.ports) if self._record.ports else None
+        try:
+            name = self._record.name
+            lease = Bridge(remains.NETWORK_STATE).connect(self._netlink, self._record.id, pid, (name,))
+        except BaseException:
+            if forwarder:
+                forwarder.end()
+            raise
+        self.address, self.notes = lease.address, self._netlink.notes
+        if forwarder:
+            self._forwarder, self.ports = forwarder, forwarder.ports
+            forwarder.serve(self.address)
+
+    def rest(self) -> None:
+        """The helper goes; another one comes when the container ends."""
+        if self._netlink is not None:
+            self._netlink.__exit__(None, None, None)
+            self._netlink = None
+
+    def disconnect(self) -> None:
+        if self._forwarder:
+            self._forwarder.end()
+            self._forwarder = None
+        if self._bridged and self.address:
+            self._netlink = self._netlink or Netlink()
+            Bridge(remains.NETWORK_STATE).disconnect(self._netlink, self._record.id)
+            self.address = ""
+        self.rest()
+
+
+class _Forwarder:
+    """A process that listens on published ports; it ends with its parent. NetworkError: there is none."""
+
+    def __init__(self, wanted: Sequence[Port]) -> None:
+        ours, theirs = socket.socketpair()
+        self._pid = os.fork()
+        if self._pid == 0:
+            ours.close()
+            _forward(wanted, theirs)
+        theirs.close()
+        self._channel = ours.makefile("rw")
+        ours.close()
+        told = json.loads(self._channel.readline() or '{"error": "the port forwarder ended without a word"}')
+        if "error" in told:
+            self.end()
+            raise NetworkError(told["error"])
+        self.ports = tuple(Port(*row) for row in told["ports"])
+
+    def serve(self, address: str) -> None:
+        self._channel.write(f"{address}\n")
+        self._channel.flush()
+
+    def end(self) -> None:
+        with suppress(OSError):
+            self._channel.close()
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+
+
+def _forward(wanted: Sequence[Port], channel: socket.socket) -> NoReturn:
+    """In the process: trio comes in here, and not into the monitor."""
+    try:
+        linux.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        import trio
+
+        from imagetool.runtime import proxy
+
+        with channel.makefile("rw") as talk:
+            try:
+                bound = proxy.bind(wanted)
+                told: dict[str, object] = {"ports": [one.port for one in bound]}
+            except NetworkError as error:
+                told = {"error": str(error)}
+            talk.write(json.dumps(told) + "\n")
+            talk.flush()
+            if address := talk.readline().strip():
+                trio.run(proxy.serve, bound, address)
+    finally:
+        os._exit(1)

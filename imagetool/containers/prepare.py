@@ -1,0 +1,109 @@
+"""From a container's record to its bundle: the user, the files in /etc, the volumes, config.json.
+
+The rootfs is mounted when this is called: /etc/passwd is read in it, and only beneath its root.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+from imagetool.containers import remains, volumes
+from imagetool.containers.record import Record
+from imagetool.errors import NotFound, UsageError
+from imagetool.runtime import capabilities, cgroups, plan, ports, seccomp, seccomp_default, users
+from imagetool.runtime.inroot import read_in_root
+from imagetool.runtime.network import host_resolv_conf
+from imagetool.runtime.options import Mount, RunOptions
+from imagetool.store.store import Store
+
+_FILES = ("hosts", "hostname", "resolv.conf")
+
+
+def bundle(store: Store, record: Record, directory: str) -> tuple[str, ...]:
+    """Writes config.json; gives what could not be isolated, a sentence each. ImageToolError."""
+    options = record.options._replace(mounts=tuple(_present(store, m) for m in record.options.mounts))
+    for mount in options.mounts:
+        volumes.fill(mount, f"{directory}/rootfs")
+    write_hosts(record, directory, "")
+    user = _user(options.user or record.defaults.user, f"{directory}/rootfs")
+    made = plan.plan(_with_profile(options), record.defaults, user, _host(record, directory, options))
+    with open(f"{directory}/config.json", "w") as file:
+        json.dump(made.spec, file)
+    return made.notes
+
+
+def write_hosts(record: Record, directory: str, address: str) -> None:
+    """The three files of /etc, in place: they may be mounted already."""
+    hostname = record.options.hostname or record.id[:12]
+    own = record.options.network not in ("host",)
+    host = host_resolv_conf()
+    texts = (
+        ports.hosts_file(address, hostname, {}),
+        f"{hostname}\n",
+        ports.resolv_conf(host, own_network=own),
+    )
+    for name, text in zip(_FILES, texts, strict=True):
+        with open(f"{directory}/{name}", "w") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(text)
+
+
+def _present(store: Store, mount: Mount) -> Mount:
+    """With a source that is there; Docker's words where it is not."""
+    if mount.kind == "volume":
+        return mount._replace(source=volumes.ensure(store, mount.source))
+    if mount.kind == "bind" and not os.path.exists(mount.source):
+        raise NotFound(f"bind source path does not exist: {mount.source}", hint="make it, or use a volume")
+    return mount
+
+
+def _user(text: str, rootfs: str) -> users.User:
+    root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        passwd, group = (
+            read_in_root(root, f"etc/{name}", users.FILE_MAX) if text or name == "passwd" else b""
+            for name in ("passwd", "group")
+        )
+    except OSError as error:
+        raise UsageError(f"cannot read the image's accounts: {error.strerror}") from error
+    finally:
+        os.close(root)
+    return users.resolve(text, passwd, group)
+
+
+def _host(record: Record, directory: str, options: RunOptions) -> plan.Host:
+    names = capabilities.granted(
+        options.cap_add, options.cap_drop, privileged=options.privileged, available=_bounding()
+    )
+    return plan.Host(
+        record.id,
+        cgroup_version=cgroups.version(),
+        cgroup_path=remains.cgroup_path(record.id),
+        capabilities=_bounding(),
+        files={f"/etc/{name}": f"{directory}/{name}" for name in _FILES},
+        seccomp=seccomp_default.profile(names, platform.machine()) if seccomp.available() else None,
+    )
+
+
+def _with_profile(options: RunOptions) -> RunOptions:
+    """A seccomp profile that is a file's name becomes what is in the file."""
+    name = options.seccomp
+    if not isinstance(name, str) or name in ("default", "unconfined"):
+        return options
+    try:
+        with open(name, "rb") as file:
+            profile: Mapping[str, Any] = json.load(file)
+    except OSError as error:
+        raise NotFound(f"cannot read the seccomp profile {name}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"the seccomp profile {name} is not JSON: {error}") from error
+    return options._replace(seccomp=profile)
+
+
+def _bounding() -> int:
+    with open("/proc/self/status") as file:
+        return next((int(line.split()[1], 16) for line in file if line.startswith("CapBnd:")), 0)

@@ -1,0 +1,179 @@
+"""A container's files: the image's layers, stubs below them, and the RW layer, as one unionfs mount."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+from imagetool.containers.record import Record
+from imagetool.errors import StoreError
+from imagetool.spec import Descriptor
+from imagetool.store import disk
+from imagetool.store.store import Store
+from unionfs import mountpoint
+from unionfs.errors import SetupError
+from unionfs.options import escape, is_known
+
+_END_WAIT = 10.0  # seconds for a server to let go of the RW layer after its mount is gone
+_STUBS = (("/proc", True), ("/sys", True), ("/dev", True), ("/etc/hosts", False), ("/etc/hostname", False),
+          ("/etc/resolv.conf", False))  # fmt: skip
+
+
+def source_of(container_id: str) -> str:
+    """The name of the mount in /proc/self/mountinfo."""
+    return f"imagetool:{container_id[:12]}"
+
+
+def manifest_of(record: Record) -> Descriptor:
+    from imagetool import digest as digests
+
+    return Descriptor(record.media_type, digests.parse(record.manifest), record.size)
+
+
+def lowers(store: Store, record: Record) -> list[str]:
+    """The tars of the image, top first."""
+    image = store.image(manifest_of(record))
+    store.ensure_layers(image)
+    return store.layer_tars(image)
+
+
+def mount(store: Store, record: Record, directory: str) -> None:
+    """Mounts on DIRECTORY/rootfs; the server outlives this process. SetupError, ImageToolError: there is no mount."""
+    unmount(f"{directory}/rootfs")
+    with disk.errors("cannot prepare the container's files"):
+        for name in ("top/upper", "top/work"):
+            os.makedirs(f"{directory}/{name}", exist_ok=True)
+        _make_stubs(f"{directory}/stubs", mountpoints(record))
+    layers = [escape(path) for path in [*lowers(store, record), f"{directory}/stubs"]]
+    words = [
+        f"lowerdir={':'.join(layers)}", f"upperdir={escape(directory)}/top/upper",
+        f"workdir={escape(directory)}/top/work", f"fsname={source_of(record.id)}", "dev",
+    ]  # fmt: skip
+    if record.top != "auto":
+        if not is_known(f"top={record.top}"):
+            raise StoreError(f"--top {record.top}: this unionfs has no such top layer", hint="use --top auto")
+        words.append(f"top={record.top}")
+    serve(",".join(words), f"{directory}/rootfs")
+
+
+def serve(words: str, target: str) -> None:
+    """A daemon is forked from here, unless something has left threads: then from a new process."""
+    arguments = ["-o", words, "--", target]
+    if "trio" not in sys.modules:
+        from unionfs.cli import run
+
+        run(arguments)
+        return
+    import subprocess
+
+    command = [sys.executable, "-m", "unionfs", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=python_environment())
+    if done.returncode:
+        raise SetupError(done.stderr.strip().removeprefix("unionfs: ") or f"cannot mount on {target}")
+
+
+def python_environment() -> dict[str, str]:
+    """The environment in which another interpreter finds these packages."""
+    home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
+    return os.environ | {"PYTHONPATH": path}
+
+
+def mountpoints(record: Record) -> list[tuple[str, bool]]:
+    """(path, whether it is a directory) of what is mounted in the container, but for what is in other mounts."""
+    asked = [(m.target, m.kind != "bind" or os.path.isdir(m.source)) for m in record.options.mounts]
+    return [*_STUBS, *asked]
+
+
+def _make_stubs(directory: str, wanted: Iterable[tuple[str, bool]]) -> None:
+    """Empty directories and files. Their parents belong to us, so that nothing leads out."""
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    for path, is_directory in wanted:
+        names = [name for name in path.split("/") if name not in ("", ".", "..")]
+        if not names:
+            continue
+        here = "/".join([directory, *names])
+        with suppress(FileExistsError, NotADirectoryError):
+            os.makedirs(here if is_directory else os.path.dirname(here), mode=0o755, exist_ok=True)
+            if not is_directory:
+                os.close(os.open(here, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+
+
+def is_mounted(target: str) -> bool:
+    found = mountpoint.find(target)
+    return found is not None and found.source.startswith("imagetool:")
+
+
+def unmount(target: str) -> None:
+    """Takes our mounts off `target`, whoever still has files open there. StoreError."""
+    target = os.path.realpath(target)
+    while is_mounted(target):
+        try:
+            mountpoint.unmount(target, lazy=True)
+        except OSError as error:
+            raise StoreError(f"cannot unmount {target}: {error.strerror}") from error
+
+
+def wait_until_free(directory: str) -> None:
+    """The server holds the RW layer until it has ended: then all that was written is in it."""
+    import fcntl
+
+    deadline = time.monotonic() + _END_WAIT
+    with suppress(FileNotFoundError):
+        fd = os.open(f"{directory}/top/upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            while time.monotonic() < deadline:
+                with suppress(BlockingIOError):
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return
+                time.sleep(0.002)
+        finally:
+            os.close(fd)
+
+
+def sync(directory: str) -> None:
+    """What processes have written is in the RW layer, and not only in the kernel's cache of the mount."""
+    if not is_mounted(os.path.realpath(f"{directory}/rootfs")):
+        return
+    import ctypes
+
+    fd = os.open(f"{directory}/rootfs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(fd):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), directory)
+    finally:
+        os.close(fd)
+
+
+def size(directory: str) -> int:
+    """Bytes of the regular files of the RW layer, each inode once."""
+    total, known = 0, set()
+    with suppress(OSError):
+        sync(directory)
+    for folder, _, files in os.walk(f"{directory}/top/upper"):
+        for name in files:
+            with suppress(OSError):
+                found = os.lstat(f"{folder}/{name}")
+                if stat.S_ISREG(found.st_mode) and found.st_ino not in known:
+                    known.add(found.st_ino)
+                    total += found.st_size
+    return total
+
+
+def remove_tree(directory: str) -> None:
+    """However deep, and whatever its names: by names below descriptors."""
+    from unionfs import sysfd
+
+    parent, name = os.path.split(directory)
+    with disk.errors(f"cannot remove {directory}"):
+        fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with suppress(FileNotFoundError):
+                sysfd.remove_tree(fd, os.fsencode(name))
+        finally:
+            os.close(fd)
