@@ -5,12 +5,13 @@ The plain functions run a trio loop of their own and must not be called inside o
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from imagetool.errors import NotFound
+from imagetool.errors import NotFound, RegistryError
 from imagetool.progress import Progress
 from imagetool.spec import Descriptor, Platform
 from imagetool.store.limits import LIMITS, Limits
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from imagetool.reference import Reference
     from imagetool.registry.config import Registries
     from imagetool.registry.pull import Pulled
+    from imagetool.registry.remote import Remote
 
-Missing = Literal["missing", "always", "never"]
+When = Literal["missing", "always", "never"]
 """When a mount pulls first."""
 
 SILENT = Progress()
@@ -70,12 +72,16 @@ async def pull_async(
 ) -> Pulled:
     """`pull` for trio programs."""
     from imagetool.registry import pull as pulling
+    from imagetool.registry.errors import Missing
     from imagetool.registry.remote import connect
 
     registries, reference = named(name, insecure=insecure)
     options = pulling.Options(_platform(platform), all_platforms, limits=limits)
     async with connect(registries=registries) as remote:
-        return await pulling.pull(store or Store.open(), reference, remote, options, progress)
+        try:
+            return await pulling.pull(store or Store.open(), reference, remote, options, progress)
+        except Missing as error:
+            raise await _explained(error, remote, reference.tagged()) from error
 
 
 def push(
@@ -137,7 +143,7 @@ def mount(
     top: str | None = None,
     store: Store | None = None,
     platform: Platform | str | None = None,
-    pull: Missing = "missing",
+    pull: When = "missing",
     **options: str | int | float | bool | None,
 ) -> Iterator[str]:
     """The files of an image in a directory, within the block: `with mount("debian:12") as path`.
@@ -163,7 +169,7 @@ async def mount_async(
     top: str | None = None,
     store: Store | None = None,
     platform: Platform | str | None = None,
-    pull: Missing = "missing",
+    pull: When = "missing",
     **options: str | int | float | bool | None,
 ) -> AsyncIterator[str]:
     """`mount` for trio programs: nothing of it blocks the loop."""
@@ -192,7 +198,7 @@ def have(
     store: Store,
     image: str,
     platform: Platform | None = None,
-    pulling: Missing = "missing",
+    pulling: When = "missing",
     progress: Callable[[], Progress] = Progress,
 ) -> Descriptor:
     """The manifest of an image, which is pulled if it has to be. `progress` makes one for a pull."""
@@ -202,8 +208,28 @@ def have(
     if pulling == "never":
         raise NotFound(f"No such image: {image}")
     with progress() as shown:
+        if pulling == "missing":
+            shown.line(f"Unable to find image '{named(image)[1].tagged().familiar()}' locally")
         pull(image, store=store, platform=platform, progress=shown)
     return store.resolve(image, platform)
+
+
+async def _explained(error: RegistryError, remote: Remote, reference: Reference) -> RegistryError:
+    """What is missing in the words of who asked for it, and the tag that may have been meant."""
+    from imagetool.registry.errors import Missing
+
+    if not reference.tag:
+        return error
+    try:
+        tags = await remote.repositories(reference)[-1].tags()
+    except RegistryError:
+        text = f"{reference.familiar_repository} not found: no such repository, or it needs a login"
+        return Missing(text, hint=error.hint or "is the name right?", status=error.status)
+    if reference.tag in tags:
+        return error
+    close = difflib.get_close_matches(reference.tag, tags, n=1)
+    hint = f"did you mean {reference.with_tag(close[0]).familiar()}?" if close else ""
+    return Missing(f"manifest for {reference.familiar()} not found", hint=hint, status=error.status)
 
 
 def _there(store: Store, image: str, platform: Platform | None) -> Descriptor | None:

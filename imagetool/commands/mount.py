@@ -44,7 +44,7 @@ def command(
     from imagetool import api, mounts
 
     _check(options)
-    when = cast(api.Missing, pulling)
+    when = cast(api.When, pulling)
     manifest = api.have(context.store, image, platform, when, lambda: context.progress(err=True))
     words = ",".join(options)
     mount = mounts.attach(context.store, manifest, image, directory, top=top, rw=rw, options=words)

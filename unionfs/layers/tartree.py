@@ -137,6 +137,8 @@ class Tree:
     def _inode(self, member: Member) -> int:
         _, _, kind, mode, uid, gid, size, mtime, mtimensec, link, rdev, data, more = member
         flags = xattrs = extra = 0
+        if kind == stat.S_IFLNK:
+            mode = 0o777  # Linux knows no other (symlink(7)); archives of other systems have some
         if kind != stat.S_IFREG:
             flags, size, data = self._special(kind, link, rdev)
         if more is not None:
