@@ -26,6 +26,8 @@ PEERS = [
     "unionfs-fuse",
     "unionfs:dir",
     "unionfs:tar",
+    "unionfs:dir,top=overlay",
+    "unionfs:tar,top=overlay",
     "unionfs:dir,driver=pyfuse3",
 ]
 METACOPY = "overlayfs:metacopy=on"  # the kernel's quickest, where it is not its default

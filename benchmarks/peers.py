@@ -5,7 +5,7 @@ overlayfs[:OPTIONS]         the kernel's
 fuse-overlayfs[:OPTIONS]    Debian's
 unionfs-fuse[:OPTIONS]      Debian's
 unionfs:dir[,OPTIONS]       ours, over the directory
-unionfs:tar[,OPTIONS]       ours, over the tar
+unionfs:tar[,OPTIONS]       ours, over the tar; top=overlay puts the kernel's overlayfs on top
 """
 
 from __future__ import annotations

@@ -30,6 +30,8 @@ the upper directory; without one the mount is read-only. Returns when the mount 
               ro dev nosuid noexec noatime …  as for mount(8); nodev is the default
               allow_other                     other users may enter (default for root)
               volatile                        never wait for the disk: a crash may cost the upper directory
+              top=fuse|overlay                who takes the changes: this program, or the kernel's overlayfs on top
+                                              of it (faster writes; for those who may mount: root, unshare -rm)
               uidmapping=D:V:N gidmapping=    owner D on disk is V in the mount, and the next N-1
               squash_to_root squash_to_uid= squash_to_gid=   show all files as owned by one user
               xattr_permissions=2             keep owners and modes in user.containers.override_stat

@@ -45,8 +45,9 @@ def ask(target: str, command: str) -> dict[str, Any]:
     """Asks the server of the mount at `target`. Raises SetupError when there is none that answers."""
     target = os.path.realpath(target)
     mounted = find(target)
-    if mounted is None or not mounted.fstype.startswith("fuse"):
-        raise SetupError(f"{target} is not the mount point of a unionfs", hint="see: findmnt -t fuse.unionfs")
+    if mounted is None or not (mounted.fstype.startswith("fuse") or mounted.fstype == "overlay"):
+        hint = "see: findmnt -t fuse.unionfs,overlay"
+        raise SetupError(f"{target} is not the mount point of a unionfs", hint=hint)
     with _connect(target, mounted) as connection:
         return ask_on(connection, command)
 

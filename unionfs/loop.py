@@ -55,6 +55,7 @@ async def main(
             except Exception as e:
                 failure = e
                 nursery.cancel_scope.cancel()
+                return
             nursery.start_soon(service.watch_signals)
             nursery.start_soon(_harmlessly, service.listen)
             if job.lifeline is not None:

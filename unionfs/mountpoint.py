@@ -16,7 +16,8 @@ from unionfs.errors import SetupError
 from unionfs.options import MS_RDONLY
 
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8  # include/linux/fs.h
-_MS_REMOUNT, _MS_PRIVATE = 1 << 5, 1 << 18  # include/uapi/linux/mount.h
+_MS_REMOUNT, _MS_REC, _MS_PRIVATE, _MS_SLAVE = 1 << 5, 1 << 14, 1 << 18, 1 << 19  # include/uapi/linux/mount.h
+_CLONE_NEWNS = 0x20000
 _CAP_SYS_ADMIN = 1 << 21
 _COMM_FD = "_FUSE_COMMFD"
 
@@ -93,6 +94,22 @@ def remount(target: str, flags: int) -> None:
         raise SetupError(f"cannot remount {target}: {e.strerror}", hint=_mount_hint(e.errno)) from e
 
 
+def make_private(target: str) -> None:
+    """Keeps mounts made below `target` from spreading to its peers. Raises OSError."""
+    _check(_libc().mount(None, os.fsencode(target), None, ctypes.c_ulong(_MS_PRIVATE), None))
+
+
+def enter_private_namespace() -> None:
+    """Gives this thread mounts of its own: what it mounts nobody else sees. Raises OSError."""
+    _check(_libc().unshare(_CLONE_NEWNS))
+    # Not private: what others unmount meanwhile goes here too, and is not held.
+    _check(_libc().mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None))
+
+
+def has_selinux() -> bool:
+    return os.path.exists("/sys/fs/selinux/enforce")
+
+
 def find(target: str) -> Mounted | None:
     """The topmost mount on exactly this directory (an absolute path without links)."""
     found = None
@@ -132,18 +149,19 @@ def _libc() -> ctypes.CDLL:
 
 
 def _mount_directly(request: Request) -> int:
-    fd = _open_device()
+    fd = open_device()
     try:
         _mount_syscall(request, fd)
         if request.private:
-            _check(_libc().mount(None, os.fsencode(request.target), None, ctypes.c_ulong(_MS_PRIVATE), None))
+            make_private(request.target)
     except BaseException:
         os.close(fd)
         raise
     return fd
 
 
-def _open_device() -> int:
+def open_device() -> int:
+    """A new connection to the kernel's FUSE, which is no mount yet. Raises SetupError."""
     try:
         return os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     except PermissionError as e:
@@ -156,7 +174,7 @@ def _open_device() -> int:
 def _mount_syscall(request: Request, fd: int) -> None:
     words = [f"fd={fd}", "rootmode=40000", f"user_id={os.getuid()}", f"group_id={os.getgid()}"]
     words += _common_words(request)
-    if os.path.exists("/sys/fs/selinux/enforce"):
+    if has_selinux():
         words += request.contexts
     try:
         _check(

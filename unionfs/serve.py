@@ -12,7 +12,8 @@ import logging
 import os
 import resource
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +24,8 @@ from unionfs.stack import Places, Stack, open_stack, policy
 
 if TYPE_CHECKING:
     import socket
+
+    from unionfs.model import Policy
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1}
 _WANTED_FILES = 1 << 20  # descriptors: one for every open directory and copied-up file of a busy mount
@@ -45,15 +48,45 @@ def serve(job: Job) -> None:
     gc.disable()  # imports make nothing but what stays
     os.umask(0)
     _raise_file_limit()
-    with closing(open_stack(job.places, policy(job.options))) as stack, _signals_blocked():
-        asked = request(job)
-        fd = mountpoint.mount(asked)
-        device = _device_of(asked.target)
-        try:
-            report(job.reports, "mounted")
-            _run(job, stack, fd, device)
-        finally:
-            os.close(fd)  # first: from now on nobody can wait for a reply, and so neither can the unmount
+    chosen = policy(job.options)
+    with closing(open_stack(job.places, chosen, job.options.top)) as stack, _signals_blocked():
+        if job.options.top == "overlay":
+            _serve_below_overlay(job, stack, chosen)
+        else:
+            _serve_mount(job, stack)
+
+
+def _serve_mount(job: Job, stack: Stack) -> None:
+    asked = request(job)
+    fd = mountpoint.mount(asked)
+    device = _device_of(asked.target)
+    try:
+        report(job.reports, "mounted")
+        _run(job, stack, fd, device)
+    finally:
+        os.close(fd)  # first: from now on nobody can wait for a reply, and so neither can the unmount
+        mountpoint.unmount_if_ours(asked.target, device)
+
+
+def _serve_below_overlay(job: Job, stack: Stack, chosen: Policy) -> None:
+    """Nothing is mounted before the loop serves, since overlayfs asks for the root of our tree."""
+    from unionfs import overlaytop
+
+    asked, places = request(job), job.places
+    metacopy = chosen.metacopy_from != sys.maxsize
+    top = overlaytop.Top(places.upper, places.work, chosen.userxattr, chosen.volatile, metacopy)
+    below = overlaytop.prepare(asked)
+    devices: list[int] = []
+
+    def put_on_top() -> int:
+        devices.append(overlaytop.put_on(asked, top, below))
+        return devices[0]
+
+    try:
+        _run(job, stack, below.fd, below.device, put_on_top)
+    finally:
+        os.close(below.fd)
+        for device in devices:
             mountpoint.unmount_if_ours(asked.target, device)
 
 
@@ -137,11 +170,11 @@ def _device_of(target: str) -> int:
     return mounted.device if mounted else -1
 
 
-def _run(job: Job, stack: Stack, fd: int, device: int) -> None:
+def _run(job: Job, stack: Stack, fd: int, device: int, put_on_top: Callable[[], int] | None = None) -> None:
     import trio
 
     from unionfs.loop import main
 
     gc.freeze()  # what is there now stays, and need not be looked at again
     gc.enable()
-    trio.run(main, job, stack, fd, device)
+    trio.run(main, job, stack, fd, device, put_on_top)

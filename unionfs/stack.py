@@ -9,19 +9,22 @@ import fcntl
 import logging
 import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
+from unionfs import sysfd
 from unionfs.errors import SetupError
 from unionfs.files import Files
 from unionfs.layers.base import Layer
 from unionfs.layers.directory import DirLayer
 from unionfs.layers.tarball import open_tar_layer
+from unionfs.links import LOST, MOVED
 from unionfs.model import Policy
 from unionfs.mountpoint import may_mount
 from unionfs.options import MountOptions
 from unionfs.tree import UnionTree
 from unionfs.upper import Upper
+from unionfs.whiteout import Names
 
 log = logging.getLogger("unionfs")
 
@@ -43,13 +46,13 @@ class Stack(NamedTuple):
 
     tree: UnionTree
     files: Files
-    lock: int  # descriptor that holds the top layer; -1: none
+    locks: tuple[int, ...]  # descriptors that hold the top layer
 
     def close(self) -> None:
         self.files.close()
         self.tree.close()
-        if self.lock >= 0:
-            os.close(self.lock)
+        for lock in self.locks:
+            os.close(lock)
 
 
 def resolve(options: MountOptions, target: str) -> Places:
@@ -65,6 +68,10 @@ def resolve(options: MountOptions, target: str) -> Places:
         _directory(target, "mount point"),
     )
     _refuse_nesting(places)
+    if options.top == "overlay":
+        from unionfs import overlaytop
+
+        overlaytop.check(options)
     return places
 
 
@@ -82,20 +89,41 @@ def policy(options: MountOptions) -> Policy:
     return chosen if options.metacopy_from is None else chosen._replace(metacopy_from=options.metacopy_from)
 
 
-def open_stack(places: Places, chosen: Policy) -> Stack:
-    """Opens every layer and the top layer, and locks the latter against other mounts."""
+def open_stack(places: Places, chosen: Policy, top: str = "fuse") -> Stack:
+    """Opens every layer and the top layer, and locks the latter against other mounts.
+
+    With top="overlay" the tree has no top layer: it is only made ready for the kernel.
+    """
     with ExitStack() as undo:
         layers = [_open_layer(path, chosen, undo) for path in places.lowers]
-        upper, lock = None, -1
+        upper, locks = None, []
         if places.upper:
-            lock = _lock(places.upper, "upper directory")
-            undo.callback(os.close, lock)
-            os.close(_lock(places.work, "work directory"))  # Upper takes it for good
-            upper = Upper(os.fsencode(places.upper), os.fsencode(places.work), chosen)
-            undo.callback(upper.close)
+            locks.append(_lock(places.upper, "upper directory"))
+            undo.callback(os.close, locks[0])
+            work = _lock(places.work, "work directory")
+            if top == "overlay":
+                locks.append(work)
+                undo.callback(os.close, work)
+                ready_for_kernel(*locks, Names(chosen.userxattr))
+            else:
+                os.close(work)  # Upper takes it for good
+                upper = Upper(os.fsencode(places.upper), os.fsencode(places.work), chosen)
+                undo.callback(upper.close)
         tree = UnionTree(layers, upper, chosen)
         undo.pop_all()
-        return Stack(tree, Files(tree), lock)
+        return Stack(tree, Files(tree), tuple(locks))
+
+
+def ready_for_kernel(upper: int, work: int, names: Names) -> None:
+    """Does to the top layer what the kernel's overlayfs leaves to others; both are descriptors of directories.
+
+    What a mount has left in the work directory goes (the kernel would refuse to mount if that was a volatile
+    one), and the next mount with a top layer of ours is told what the kernel does not note down.
+    """
+    with suppress(FileNotFoundError):
+        sysfd.remove_tree(work, b"work")
+    for mark in (LOST, MOVED):
+        sysfd.setxattr(upper, b"", names.prefix + mark, b"y")
 
 
 def _open_layer(path: str, chosen: Policy, undo: ExitStack) -> Layer:

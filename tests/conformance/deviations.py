@@ -17,12 +17,27 @@ class Deviation(NamedTuple):
 
 DEVIATIONS = [
     Deviation("device_0_0_is_refused", "native-*", "only a union keeps device 0:0 for itself"),
-    Deviation("rename_can_leave_a_whiteout", "overlay*", "overlayfs does not take RENAME_WHITEOUT"),
+    Deviation(
+        "rename_can_leave_a_whiteout",
+        "overlay* kernel-overlaytop-*",
+        "overlayfs does not take RENAME_WHITEOUT",
+    ),
     Deviation("rename_can_leave_a_whiteout", "kernel-* pyfuse3-*", "the whiteout hides the name, itself too"),
     Deviation(
-        "map_of_a_lower_file_sees_what_another_writes", "overlay*", "overlayfs maps the lower file itself"
+        "map_of_a_lower_file_sees_what_another_writes",
+        "overlay* kernel-overlaytop-*",
+        "overlayfs maps the lower file itself",
     ),
-    Deviation("unlinked_lower_file_has_no_links", "overlay*", "overlayfs tells the count of the lower file"),
+    Deviation(
+        "lower_file_is_copied_in_the_kernel copy_file_range_into_a_lower_file",
+        "kernel-overlaytop-*",
+        "overlayfs copies no ranges between a lower and an upper file of different file systems: EXDEV",
+    ),
+    Deviation(
+        "unlinked_lower_file_has_no_links",
+        "overlay* kernel-overlaytop-*",
+        "overlayfs tells the count of the lower file",
+    ),
     Deviation(
         "write_to_one_lower_hard_link* chmod_of_one_lower_hard_link_changes_the_other "
         "unlink_of_a_lower_hard_link_lowers_the_count unlink_after_copy_up_keeps_the_other_names "
@@ -30,7 +45,7 @@ DEVIATIONS = [
         "new_link_to_a_lower_hard_link_joins_it name_covered_by_a_layer_is_no_longer_linked "
         "link_whose_first_name_is_hidden_is_read hard_links_survive_the_rename_of_their_directory "
         "hard_linked_symlinks_are_one_inode link_replaced_by_rename_leaves_its_group",
-        "overlay overlay-userns",
+        "overlay overlay-userns kernel-overlaytop-*",
         "without its index, overlayfs breaks hard links when it copies up",
     ),
     Deviation(
@@ -52,7 +67,11 @@ DEVIATIONS = [
         "overlay-userns",
         "overlayfs in a user namespace writes no redirects: EXDEV",
     ),
-    Deviation("unusual_lower_names_work", "overlay-index", "overlayfs's redirects end at 256 bytes: EXDEV"),
+    Deviation(
+        "unusual_lower_names_work",
+        "overlay-index kernel-overlaytop-*",
+        "overlayfs's redirects end at 256 bytes: EXDEV",
+    ),
     Deviation(
         "default_acl_is_inherited default_acl_takes_the_place_of_the_umask",
         "pyfuse3-*",

@@ -87,6 +87,8 @@ TARGETS = [
     Target("kernel-mixed", _union("mixed", KERNEL)),
     Target("kernel-fresh-cached", _union("dir", f"{KERNEL},io=cached"), fresh=True),
     Target("kernel-fresh-passthrough", _union("dir", f"{KERNEL},io=passthrough"), fresh=True),
+    Target("kernel-overlaytop-dir", _union("dir", f"{KERNEL},top=overlay")),
+    Target("kernel-overlaytop-tar", _union("tar", f"{KERNEL},top=overlay"), disk=True),
     Target("kernel-user", _union("mixed", KERNEL), "user"),
     Target("kernel-userns", _union("mixed", KERNEL), "userns"),
     Target("pyfuse3-dir", _union("dir", PYFUSE)),

@@ -75,4 +75,12 @@ def _work(work: Path) -> Iterator[str]:
             yield f"{entry}: does not belong in a work directory"
     temporary = work / "work"
     if temporary.exists():
-        yield from (f"{entry}: left in the work directory" for entry in temporary.iterdir())
+        yield from (
+            f"{entry}: left in the work directory" for entry in temporary.iterdir() if not _spare(entry)
+        )
+
+
+def _spare(entry: Path) -> bool:
+    """A whiteout that the kernel keeps, to make others as links to it; the next mount removes it."""
+    info = entry.lstat()
+    return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
