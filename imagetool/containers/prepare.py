@@ -29,7 +29,7 @@ def bundle(store: Store, record: Record, directory: str) -> tuple[str, ...]:
     for mount in options.mounts:
         volumes.fill(mount, f"{directory}/rootfs")
     write_hosts(record, directory, "")
-    user = _user(options.user or record.defaults.user, f"{directory}/rootfs")
+    user = user_of(options.user or record.defaults.user, f"{directory}/rootfs")
     made = plan.plan(_with_profile(options), record.defaults, user, _host(record, directory, options))
     with open(f"{directory}/config.json", "w") as file:
         json.dump(made.spec, file)
@@ -61,7 +61,8 @@ def _present(store: Store, mount: Mount) -> Mount:
     return mount
 
 
-def _user(text: str, rootfs: str) -> users.User:
+def user_of(text: str, rootfs: str) -> users.User:
+    """Whom "", "user" or "user:group" means by the image's own files. UsageError."""
     root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         passwd, group = (

@@ -1,0 +1,28 @@
+"""`container inspect`: all that is known of containers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from imagetool.commands.context import Context, each
+from imagetool.commands.output import show_documents
+
+
+@click.command(
+    "inspect",
+    epilog="\b\nExamples:\n  imagetool container inspect --format '{{.State.Status}}' web",
+)
+@click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
+@click.option("-f", "--format", metavar="TEMPLATE", help="'json', or a Go template for each container.")
+@click.pass_obj
+def command(context: Context, names: tuple[str, ...], format: str | None) -> None:
+    """Show all that is known of containers."""
+    from imagetool.containers import folder, inspect
+
+    found: list[Any] = []
+    try:
+        each(names, lambda name: found.append(inspect.document(folder.find(context.store, name))))
+    finally:
+        show_documents(found, format)

@@ -1,0 +1,208 @@
+"""`cp`: a tar stream between the host and a process that is shut into the container's root by chroot(2).
+
+Whatever links a container makes, and when, they lead nowhere but inside of it: the process resolves every path
+beneath that root. Docker's path rules are `landing`, which is pure.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, NamedTuple
+
+from imagetool.containers import folder, remains, rootfs
+from imagetool.containers.folder import Container
+from imagetool.errors import ImageToolError, NotFound, UsageError
+from imagetool.store.store import Store
+
+
+class Landing(NamedTuple):
+    """Into which directory, and under what name; name "": the contents of a directory, into it."""
+
+    directory: str
+    name: str
+
+
+def landing(source: str, *, is_directory: bool, target: str, kind: str) -> Landing:
+    """PURE. kind of the target: "dir", "file" or "" (nothing is there). UsageError where it cannot be."""
+    parent, name = os.path.split(target.rstrip("/") or "/")
+    if kind == "dir":
+        contents = is_directory and (source.endswith("/.") or source == ".")
+        return Landing(target, "" if contents else os.path.basename(source.rstrip("/")) or "")
+    if kind == "file" and is_directory:
+        raise UsageError(f"cannot copy a directory over the file {target}")
+    if not is_directory and target.endswith("/"):
+        raise NotFound(f"no such directory: {target}", hint="make it first, or leave out the slash")
+    return Landing(parent or ".", name)
+
+
+def into(store: Store, container: Container, source: str, target: str) -> None:
+    """From the host. NotFound, UsageError, ImageToolError."""
+    if not os.path.lexists(source):
+        raise NotFound(f"no such file or directory: {source}")
+    path = "/" + target.lstrip("/")
+    directory = os.path.isdir(source)
+
+    def unpack(stream: IO[bytes]) -> None:
+        place = landing(source, is_directory=directory, target=path, kind=_kind(path))
+        _unpack(stream, place, owner=0)
+
+    with _root(store, container) as root:
+        _transfer(lambda out: _pack(out, source), unpack, root, inside="reader")
+
+
+def out_of(store: Store, container: Container, source: str, target: str) -> None:
+    """To the host. NotFound, UsageError, ImageToolError."""
+    path = "/" + source.lstrip("/")
+
+    def unpack(stream: IO[bytes]) -> None:
+        with tarfile.open(fileobj=stream, mode="r|") as tar:
+            first = tar.next()
+            if first is None:
+                raise NotFound(f"no such file or directory: {source}")
+            place = landing(source, is_directory=first.isdir(), target=target, kind=_kind(target))
+            member: tarfile.TarInfo | None = first
+            while member is not None:
+                _put(tar, member, place, os.getuid())
+                member = tar.next()
+
+    with _root(store, container) as root:
+        _transfer(lambda out: _pack(out, path), unpack, root, inside="writer")
+
+
+def tar_out(store: Store, container: Container, source: str, write: Callable[[bytes], object]) -> None:
+    """A tar of it, as `cp CONTAINER:PATH -` gives it."""
+
+    def copy(stream: IO[bytes]) -> None:
+        while data := stream.read(1 << 16):
+            write(data)
+
+    path = "/" + source.lstrip("/")
+    with _root(store, container) as root:
+        _transfer(
+            lambda out: _pack(out, path, os.path.basename(path.rstrip("/"))), copy, root, inside="writer"
+        )
+
+
+def tar_into(store: Store, container: Container, stream: IO[bytes], target: str) -> None:
+    """A tar into a directory of the container."""
+    path = "/" + target.lstrip("/")
+
+    def unpack(source: IO[bytes]) -> None:
+        if _kind(path) != "dir":
+            raise NotFound(f"no such directory in the container: {target}")
+        _unpack(source, Landing(path, ""), owner=None)
+
+    def feed(out: IO[bytes]) -> None:
+        while data := stream.read(1 << 16):
+            out.write(data)
+
+    with _root(store, container) as root:
+        _transfer(feed, unpack, root, inside="reader")
+
+
+@contextmanager
+def _root(store: Store, container: Container) -> Iterator[int]:
+    """A descriptor of the container's root: as its processes see it, or mounted for this once."""
+    if container.state.running:
+        fd = os.open(f"/proc/{container.state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+        return
+    with folder.holding(container):
+        remains.clear(store, container.record)
+        rootfs.mount(store, container.record, container.directory)
+        try:
+            fd = os.open(f"{container.directory}/rootfs", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                yield fd
+            finally:
+                os.close(fd)
+        finally:
+            rootfs.unmount(f"{container.directory}/rootfs")
+            rootfs.wait_until_free(container.directory)
+
+
+def _transfer(
+    pack: Callable[[IO[bytes]], None], unpack: Callable[[IO[bytes]], None], root: int, *, inside: str
+) -> None:
+    """Runs one side in a process below `root`, the other one here. Its errors are raised here."""
+    reader, writer = os.pipe()
+    told, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(told)
+        os.close(reader if inside == "writer" else writer)
+        own, side, mode = (reader, unpack, "rb") if inside == "reader" else (writer, pack, "wb")
+        _shut_in(root, tell, lambda: _run(side, own, mode))
+    os.close(tell)
+    os.close(writer if inside == "writer" else reader)
+    failed: BaseException | None = None
+    try:
+        own, side, mode = (writer, pack, "wb") if inside == "reader" else (reader, unpack, "rb")
+        _run(side, own, mode)
+    except (ImageToolError, OSError, tarfile.TarError) as error:
+        failed = error
+    with os.fdopen(told) as said:
+        text = said.read()
+    os.waitpid(pid, 0)
+    if text or failed:
+        raise (
+            failed if isinstance(failed, ImageToolError) and not text else ImageToolError(text or str(failed))
+        )
+
+
+def _run(side: Callable[[IO[bytes]], None], fd: int, mode: str) -> None:
+    with os.fdopen(fd, mode) as stream:
+        side(stream)
+
+
+def _shut_in(root: int, tell: int, action: Callable[[], None]) -> None:
+    """Never returns."""
+    try:
+        os.fchdir(root)
+        os.chroot(".")
+        action()
+    except BaseException as error:
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        name = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        os.write(tell, f"{name}{text}".encode(errors="replace"))
+    finally:
+        os._exit(0)
+
+
+def _kind(path: str) -> str:
+    return "dir" if os.path.isdir(path) else "file" if os.path.lexists(path) else ""
+
+
+def _pack(out: IO[bytes], path: str, name: str = ".") -> None:
+    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+        tar.add(path, arcname=name)
+
+
+def _unpack(stream: IO[bytes], place: Landing, *, owner: int | None) -> None:
+    with tarfile.open(fileobj=stream, mode="r|") as tar:
+        for member in tar:
+            _put(tar, member, place, owner)
+
+
+def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Landing, owner: int | None) -> None:
+    """One member; the root of the stream, ".", comes to be `place`."""
+    rest = member.name.removeprefix("./") if member.name != "." else ""
+    member.name = "/".join(part for part in (place.name, rest) if part) or "."
+    if member.islnk():
+        link = member.linkname.removeprefix("./")
+        member.linkname = "/".join(part for part in (place.name, link) if part)
+    member.uname = member.gname = ""
+    if owner is not None:
+        member.uid = member.gid = owner
+    if member.name == ".":
+        return
+    full = os.path.join(place.directory, member.name)
+    if not member.isdir() and os.path.islink(full):
+        os.unlink(full)
+    tar.extract(member, place.directory, numeric_owner=True, filter="tar")

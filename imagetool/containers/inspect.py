@@ -1,0 +1,109 @@
+"""What `inspect` shows of a container, in the shape of Docker's API (`GET /containers/ID/json`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from imagetool.containers.folder import Container
+from imagetool.containers.listing import command
+from imagetool.runtime.options import Mount
+from imagetool.units import time_text
+
+_NEVER = "0001-01-01T00:00:00Z"
+
+
+def document(container: Container) -> dict[str, Any]:
+    record, state = container.record, container.state
+    words = command(container)
+    asked = record.options
+    return {
+        "Id": record.id,
+        "Created": time_text(record.created),
+        "Path": words[0],
+        "Args": words[1:],
+        "State": _state(container),
+        "Image": record.image_id,
+        "ResolvConfPath": f"{container.directory}/resolv.conf",
+        "HostnamePath": f"{container.directory}/hostname",
+        "HostsPath": f"{container.directory}/hosts",
+        "LogPath": f"{container.directory}/log",
+        "Name": f"/{record.name}",
+        "RestartCount": state.restarts,
+        "Driver": "unionfs",
+        "HostConfig": {
+            "NetworkMode": asked.network,
+            "RestartPolicy": {"Name": record.restart.when, "MaximumRetryCount": record.restart.most},
+            "AutoRemove": record.remove,
+            "Privileged": asked.privileged,
+            "ReadonlyRootfs": asked.readonly,
+            "CapAdd": list(asked.cap_add) or None,
+            "CapDrop": list(asked.cap_drop) or None,
+            "Memory": asked.resources.memory,
+            "NanoCpus": asked.resources.nano_cpus,
+            "PidsLimit": asked.resources.pids or None,
+            "Runtime": record.runtime or "builtin",
+        },
+        "GraphDriver": {
+            "Name": "unionfs",
+            "Data": {
+                "MergedDir": f"{container.directory}/rootfs",
+                "UpperDir": f"{container.directory}/top/upper",
+                "WorkDir": f"{container.directory}/top/work",
+            },
+        },
+        "Mounts": [_mount(mount) for mount in asked.mounts],
+        "Config": _config(container),
+        "NetworkSettings": {"IPAddress": state.address, "Ports": _ports(container)},
+    }
+
+
+def _state(container: Container) -> dict[str, Any]:
+    state = container.state
+    return {
+        "Status": state.status,
+        "Running": state.running,
+        "Paused": False,
+        "Restarting": state.status == "restarting",
+        "Pid": state.pid,
+        "ExitCode": state.exit_code,
+        "Error": state.error,
+        "StartedAt": time_text(state.started_at) if state.started_at else _NEVER,
+        "FinishedAt": time_text(state.finished_at) if state.finished_at else _NEVER,
+    }
+
+
+def _config(container: Container) -> dict[str, Any]:
+    asked, image = container.record.options, container.record.defaults
+    entrypoint = image.entrypoint if asked.entrypoint is None else asked.entrypoint
+    env = dict(row.partition("=")[::2] for row in (*image.env, *asked.env))
+    return {
+        "Hostname": asked.hostname or container.id[:12],
+        "User": asked.user or image.user,
+        "Tty": asked.tty,
+        "OpenStdin": container.record.interactive,
+        "StdinOnce": container.record.once,
+        "Env": [f"{name}={value}" for name, value in env.items()],
+        "Cmd": list(asked.command or image.command) or None,
+        "Image": container.record.image,
+        "WorkingDir": asked.workdir or image.workdir,
+        "Entrypoint": list(entrypoint) or None,
+        "ExposedPorts": {port: {} for port in container.record.exposed} or None,
+        "Labels": dict(container.record.labels),
+        "StopSignal": container.record.stop_signal,
+    }
+
+
+def _mount(mount: Mount) -> dict[str, Any]:
+    named = {"Name": mount.source} if mount.kind == "volume" else {}
+    return {
+        "Type": mount.kind, **named, "Source": mount.source, "Destination": mount.target,
+        "RW": not mount.readonly,
+    }  # fmt: skip
+
+
+def _ports(container: Container) -> dict[str, Any]:
+    found: dict[str, Any] = dict.fromkeys(container.record.exposed)
+    for ip, host, inside, kind in container.state.ports:
+        rows = found.get(f"{inside}/{kind}") or []
+        found[f"{inside}/{kind}"] = [*rows, {"HostIp": ip, "HostPort": str(host)}]
+    return found

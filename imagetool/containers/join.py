@@ -1,0 +1,74 @@
+"""Another process in a running container: what `exec` carries out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from imagetool.containers.folder import Container
+from imagetool.containers.prepare import user_of
+from imagetool.errors import Conflict
+from imagetool.runtime import base, signals, terminal
+from imagetool.runtime.base import Stdio
+
+Process = dict[str, Any]
+
+
+def process(
+    container: Container,
+    command: Sequence[str],
+    *,
+    env: Sequence[str] = (),
+    user: str = "",
+    workdir: str = "",
+    tty: bool = False,
+) -> Process:
+    """The runtime-spec `process`: the container's own, changed. Conflict unless it runs; UsageError."""
+    if not container.state.running:
+        raise Conflict(f"container {container.id} is not running", hint=f"start it: start {container.name}")
+    found: Process = json.loads(Path(f"{container.directory}/config.json").read_bytes())["process"]
+    rows = dict(row.partition("=")[::2] for row in (*found["env"], *env))
+    found |= {"args": list(command), "terminal": tty, "cwd": workdir or found["cwd"]}
+    if tty:
+        rows.setdefault("TERM", "xterm")
+    if user:
+        _become(found, container, user, rows)
+    found["env"] = [f"{name}={value}" for name, value in rows.items()]
+    return found
+
+
+def start(container: Container, asked: Mapping[str, Any], stdio: Stdio) -> base.Container:
+    """The process, a child of the caller, which runs already. SandboxError."""
+    executor = base.choose(container.record.runtime)
+    made = executor.join(Path(container.directory), container.id, container.state.pid, asked, stdio)
+    made.start()
+    return made
+
+
+def _become(found: Process, container: Container, user: str, env: dict[str, str]) -> None:
+    chosen = user_of(user, f"{container.directory}/rootfs")
+    found["user"] |= {"uid": chosen.uid, "gid": chosen.gid, "additionalGids": list(chosen.groups)}
+    env["HOME"] = chosen.home
+    granted = found["capabilities"]["bounding"] if chosen.uid == 0 else []
+    found["capabilities"] |= {"effective": granted, "permitted": granted}
+
+
+def in_front(container: Container, asked: Mapping[str, Any], *, stdin: bool) -> int:
+    """On the caller's own streams, or terminal; the exit code. SandboxError."""
+    made = start(container, asked, Stdio(0 if stdin else -1, 1, 2))
+    if made.console is not None:
+        with os.fdopen(made.console, "rb", buffering=0):
+            keyboard = 0 if stdin else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            terminal.interact(made.console, keyboard, 1, "")
+        made.console = None
+    with signals.passed_on(made):
+        return made.wait()
+
+
+def detached(container: Container, asked: Mapping[str, Any]) -> int:
+    """Without streams, and without anybody to wait for it. SandboxError."""
+    start(container, asked, Stdio())
+    return 0
