@@ -82,6 +82,9 @@ class Server:
         if self._serving:
             pyfuse3.terminate()
 
+    async def settle(self) -> None:
+        """Nothing is on its way into the page cache: this driver stores nothing ahead."""
+
     def stats(self) -> dict[str, int]:
         """Requests served by name."""
         return dict(self._counts)
@@ -114,8 +117,10 @@ def contain(handlers: Handlers, counts: dict[str, int], log: Log) -> Handlers:
 
 
 def _contained(name: str, method: Handler, counts: dict[str, int], log: Log) -> Handler:
+    request = "readdirplus" if name == "readdir" else name  # all that pyfuse3 asks the kernel for
+
     async def handler(*args: Any) -> Any:
-        counts[name] = counts.get(name, 0) + 1
+        counts[request] = counts.get(request, 0) + 1
         try:
             return await method(*args)
         except pyfuse3.FUSEError:

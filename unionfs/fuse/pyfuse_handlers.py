@@ -21,7 +21,7 @@ from unionfs.fuse.options import ServerOptions
 from unionfs.fuse.pyfuse_work import Work
 from unionfs.fuse.work import lent
 from unionfs.layers.base import Source
-from unionfs.model import Attr, Caller, Change
+from unionfs.model import NOW, Attr, Caller, Change
 from unionfs.view import ACLS
 
 if TYPE_CHECKING:
@@ -129,9 +129,11 @@ class Handlers(pyfuse3.Operations):
         self, inode: int, attr: EntryAttributes, fields: SetattrFields, fh: int | None, ctx: RequestContext
     ) -> EntryAttributes:
         change = change_of(attr, fields)
+        if change.size is not None and fh is not None:
+            change = change._replace(
+                mtime=NOW
+            )  # ftruncate(2) counts as a change even if the size is the same
         await self._work.copied_up(inode, data=change.size is not None, size=change.size)
-        is_file = stat.S_ISREG(self._tree.getattr(inode).mode)
-        change = change._replace(kill_suidgid=is_file and kills_suidgid(change, ctx.uid))
         return self._entry(self._tree.setattr(inode, change))
 
     async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
@@ -169,16 +171,9 @@ class Handlers(pyfuse3.Operations):
         truncate = bool(flags & os.O_TRUNC)
         if for_writing(flags):
             await self._work.copied_up(inode, size=0 if truncate else None)
-        if truncate:
-            self._truncate(inode, ctx.uid)
+        if truncate:  # by an open, which leaves setuid to us; by the others it comes with a mode
+            self._tree.setattr(inode, Change(size=0, mtime=NOW, kill_suidgid=ctx.uid != 0))
         return FileInfo(fh=inode, keep_cache=True)
-
-    def _truncate(self, inode: int, uid: int) -> None:
-        """Part of an open, so that the kernel learns by a notification only what else has changed."""
-        before = self._tree.getattr(inode).mode
-        after = self._tree.setattr(inode, Change(size=0, kill_suidgid=uid != 0)).mode
-        if after != before:
-            pyfuse3.invalidate_inode(inode, attr_only=True)
 
     async def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
@@ -269,16 +264,6 @@ def change_of(attr: EntryAttributes, fields: SetattrFields) -> Change:
         atime=divmod(attr.st_atime_ns, _NANO) if fields.update_atime else None,
         mtime=divmod(attr.st_mtime_ns, _NANO) if fields.update_mtime else None,
     )
-
-
-def kills_suidgid(change: Change, uid: int) -> bool:
-    """Whether a change of a regular file ends its setuid and setgid (FUSE_HANDLE_KILLPRIV, which libfuse asks for).
-
-    The kernel announces a write by somebody without CAP_FSETID by a SETATTR that changes nothing.
-    """
-    if change.size is not None:
-        return uid != 0
-    return change == Change() or change.uid is not None or change.gid is not None
 
 
 def in_group(ctx: RequestContext, gid: int) -> bool:
