@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from imagetool.build import instructions as asked
 from imagetool.build.dockerfile import parse
+from imagetool.build.expand import expand, expand_words
 from imagetool.build.instructions import Command, Instruction
 from imagetool.errors import UsageError
 from imagetool.spec import RunConfig
@@ -27,27 +28,32 @@ def changed(texts: Iterable[str]) -> Callable[[RunConfig], RunConfig]:
 
 
 def apply(run: RunConfig, step: Instruction) -> RunConfig:
-    """PURE: the run configuration after one instruction."""
+    """PURE: the run configuration after one instruction; variables are those of the image."""
+    values = dict(row.partition("=")[::2] for row in run.env)
+
+    def full(text: str) -> str:
+        return expand(text, values)
+
     match step:
         case asked.Cmd(command=command):
             return run._replace(cmd=_words(command, run.shell))
         case asked.Entrypoint(command=command):
             return run._replace(entrypoint=_words(command, run.shell))
         case asked.Env(pairs=pairs):
-            return run._replace(env=_with_env(run.env, pairs))
+            return run._replace(env=_with_env(run.env, [(full(key), full(value)) for key, value in pairs]))
         case asked.Label(pairs=pairs):
-            return run._replace(labels={**run.labels, **dict(pairs)})
+            return run._replace(labels={**run.labels, **{full(key): full(value) for key, value in pairs}})
         case asked.Expose(ports=ports):
-            named = [port if "/" in port else f"{port}/tcp" for port in ports.split()]
+            named = [port if "/" in port else f"{port}/tcp" for port in expand_words(ports, values)]
             return run._replace(exposed_ports=tuple(sorted({*run.exposed_ports, *named})))
         case asked.Volume(paths=paths):
-            return run._replace(volumes=tuple(sorted({*run.volumes, *paths})))
-        case asked.User(user=user):
-            return run._replace(user=user)
+            return run._replace(volumes=tuple(sorted({*run.volumes, *map(full, paths)})))
+        case asked.User(user=full(user)):
+            return run._replace(user=full(user))
         case asked.Workdir(path=path):
-            return run._replace(working_dir=_below(run.working_dir, path))
+            return run._replace(working_dir=_below(run.working_dir, full(path)))
         case asked.StopSignal(signal=signal):
-            return run._replace(stop_signal=signal)
+            return run._replace(stop_signal=full(signal))
         case asked.Onbuild(trigger=trigger):
             return run._replace(on_build=(*run.on_build, trigger))
     raise UsageError(f"{step.at.text.split()[0]} is not a valid change", hint=f"valid: {VALID}")

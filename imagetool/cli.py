@@ -163,7 +163,7 @@ class LazyGroup(click.Group):
     def _suggestion(self, wanted: str, ctx: click.Context) -> str:
         import difflib
 
-        close = difflib.get_close_matches(wanted, self._table, n=1, cutoff=0.6)
+        close = difflib.get_close_matches(wanted, self._table, n=1, cutoff=0.5)
         return f"did you mean {close[0]}?" if close else f"see: {ctx.command_path} --help"
 
 
@@ -225,6 +225,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = program.main(args=argv, prog_name="imagetool", standalone_mode=False)
         sys.stdout.flush()
+    except SystemExit as error:  # of click, for a pipe that is closed, and after a completion
+        if not isinstance(error.__context__, OSError):
+            raise
+        return _failed(error.__context__, debug=False)
     except (Exception, KeyboardInterrupt) as error:
         return _failed(_cause(error), debug=_wants_traceback(sys.argv[1:] if argv is None else argv))
     return status if isinstance(status, int) else 0

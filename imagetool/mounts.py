@@ -17,7 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
 from imagetool import reference
@@ -80,25 +80,33 @@ def attach(
     with store.lease() as lease, disk.errors("cannot record the mount"):
         lease.pin(manifest.digest)
         tars = _tars(store, manifest)
-        os.makedirs(f"{directory}/merged")
-        lock = try_lock(f"{directory}/lock")
-        assert lock is not None  # nobody else knows the name
-        place, made = _prepared(target, f"{directory}/merged")
-        upper = os.path.abspath(top) if top else f"{directory}/top" if rw else ""
-        temporary = bool(upper) and not top
-        mount = Mount(
-            name, image, manifest.digest, place, upper, temporary, made, time.time(), _boot(), _namespace()
-        )
-        try:
-            disk.publish(f"{manifest.digest}\n".encode(), f"{directory}/roots", f"{directory}/roots.new")
+        with _locked_record(lease, directory, manifest), ExitStack() as undo:
+            undo.callback(_remove, directory)
+            place, made = _prepared(target, f"{directory}/merged")
+            if made:
+                undo.callback(os.rmdir, place)
+            upper = os.path.abspath(top) if top else f"{directory}/top" if rw else ""
+            facts = (image, manifest.digest, place, upper, bool(upper) and not top, made)
+            mount = Mount(name, *facts, time.time(), _boot(), _namespace())
             _record(store, mount)
             _serve(_words(tars, directory, mount, options), place)
-        except BaseException:
-            _forget(store, mount)
-            raise
-        finally:
-            os.close(lock)
+            undo.pop_all()
     return mount
+
+
+@contextmanager
+def _locked_record(lease: Lease, directory: str, manifest: Descriptor) -> Iterator[None]:
+    """A new record that nobody clears away within the block; it appears with all that says so."""
+    draft = lease.temporary()
+    os.makedirs(f"{draft}/merged")
+    lock = try_lock(f"{draft}/lock")
+    assert lock is not None  # nobody else knows the name
+    try:
+        disk.publish(f"{manifest.digest}\n".encode(), f"{draft}/roots", f"{draft}/roots.new")
+        disk.move(draft, directory)
+        yield
+    finally:
+        os.close(lock)
 
 
 def detach(store: Store, mount: Mount, *, lazy: bool = False, force: bool = False) -> None:

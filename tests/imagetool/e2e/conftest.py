@@ -20,9 +20,9 @@ def busybox() -> bytes:
     """A layer that can run: the static busybox and links to it."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for path in ("bin", "tmp"):
+        for path, mode in (("bin", 0o755), ("tmp", 0o1777)):
             entry = tarfile.TarInfo(path)
-            entry.type, entry.mode, entry.mtime = tarfile.DIRTYPE, 0o755, 1_700_000_000
+            entry.type, entry.mode, entry.mtime = tarfile.DIRTYPE, mode, 1_700_000_000
             tar.addfile(entry)
         data = Path("/bin/busybox").read_bytes()
         entry = tarfile.TarInfo("bin/busybox")
