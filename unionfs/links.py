@@ -21,6 +21,8 @@ LOST = b"links"
 """Attribute of the top layer's root (in the overlay's namespace): a hard-linked lower file has lost a name."""
 MOVED = b"moved"
 """The same: a directory of the layers has been moved, so that names below it are no longer where the layer has them."""
+THIN = b"thin"
+"""The same: in a user namespace, a lower file was copied up without its data, which overlayfs only follows outside."""
 
 Names = tuple[bytes, ...]
 

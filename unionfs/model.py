@@ -107,3 +107,6 @@ class Policy(NamedTuple):
     acl: bool = True  # POSIX ACLs are shown and stored
     ids: IdMap | None = None  # owners on disk <-> owners in the view; None: the same
     override: bytes = b""  # the xattr that keeps owner and mode where the server may not chown; b"": none
+    covered: bool = (
+        False  # an overlayfs is mounted on the view, for which its own xattrs have to stay escaped
+    )

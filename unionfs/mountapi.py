@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
+import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -91,7 +91,7 @@ def device_of(mount: int) -> int:
     if libc.statx(mount, b"", _AT_EMPTY_PATH | _AT_DONT_SYNC, 0, found):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
-    major, minor = (int.from_bytes(found[at : at + 4], sys.byteorder) for at in (136, 140))
+    major, minor = struct.unpack_from("=II", found, 136)  # stx_dev_major, stx_dev_minor
     return os.makedev(major, minor)
 
 

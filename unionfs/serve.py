@@ -49,8 +49,8 @@ def serve(job: Job) -> None:
     os.umask(0)
     _raise_file_limit()
     chosen = policy(job.options)
-    with closing(open_stack(job.places, chosen, job.options.top)) as stack, _signals_blocked():
-        if job.options.top == "overlay":
+    with closing(open_stack(job.places, chosen)) as stack, _signals_blocked():
+        if chosen.covered:
             _serve_below_overlay(job, stack, chosen)
         else:
             _serve_mount(job, stack)

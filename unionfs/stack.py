@@ -18,13 +18,13 @@ from unionfs.files import Files
 from unionfs.layers.base import Layer
 from unionfs.layers.directory import DirLayer
 from unionfs.layers.tarball import open_tar_layer
-from unionfs.links import LOST, MOVED
+from unionfs.links import LOST, MOVED, THIN
 from unionfs.model import Policy
 from unionfs.mountpoint import may_mount
 from unionfs.options import MountOptions
 from unionfs.tree import UnionTree
 from unionfs.upper import Upper
-from unionfs.whiteout import Names
+from unionfs.whiteout import USER, Names
 
 log = logging.getLogger("unionfs")
 
@@ -85,14 +85,15 @@ def policy(options: MountOptions) -> Policy:
         acl=options.acl,
         ids=options.ids,
         override=options.override,
+        covered=options.top == "overlay",
     )
     return chosen if options.metacopy_from is None else chosen._replace(metacopy_from=options.metacopy_from)
 
 
-def open_stack(places: Places, chosen: Policy, top: str = "fuse") -> Stack:
+def open_stack(places: Places, chosen: Policy) -> Stack:
     """Opens every layer and the top layer, and locks the latter against other mounts.
 
-    With top="overlay" the tree has no top layer: it is only made ready for the kernel.
+    A tree that is to be covered has no top layer: that is only made ready for the kernel.
     """
     with ExitStack() as undo:
         layers = [_open_layer(path, chosen, undo) for path in places.lowers]
@@ -101,10 +102,10 @@ def open_stack(places: Places, chosen: Policy, top: str = "fuse") -> Stack:
             locks.append(_lock(places.upper, "upper directory"))
             undo.callback(os.close, locks[0])
             work = _lock(places.work, "work directory")
-            if top == "overlay":
+            if chosen.covered:
                 locks.append(work)
                 undo.callback(os.close, work)
-                ready_for_kernel(*locks, Names(chosen.userxattr))
+                ready_for_kernel(locks[0], work, Names(chosen.userxattr))
             else:
                 os.close(work)  # Upper takes it for good
                 upper = Upper(os.fsencode(places.upper), os.fsencode(places.work), chosen)
@@ -119,11 +120,20 @@ def ready_for_kernel(upper: int, work: int, names: Names) -> None:
 
     What a mount has left in the work directory goes (the kernel would refuse to mount if that was a volatile
     one), and the next mount with a top layer of ours is told what the kernel does not note down.
+    Raises SetupError for a top layer that the kernel would not show as we do.
     """
-    with suppress(FileNotFoundError):
-        sysfd.remove_tree(work, b"work")
-    for mark in (LOST, MOVED):
-        sysfd.setxattr(upper, b"", names.prefix + mark, b"y")
+    in_namespace = names.prefix == USER.prefix  # where the kernel neither writes nor follows redirects
+    if in_namespace and any(sysfd.getxattr(upper, b"", names.prefix + mark) for mark in (MOVED, THIN)):
+        text = "the top layer has moved directories, or files without their data, from a mount with top=fuse"
+        raise SetupError(text, hint="overlayfs follows them for root only: go on with top=fuse")
+    try:
+        with suppress(FileNotFoundError):
+            sysfd.remove_tree(work, b"work")
+        for mark in (LOST,) if in_namespace else (LOST, MOVED):
+            sysfd.setxattr(upper, b"", names.prefix + mark, b"y")
+    except OSError as e:
+        hint = "put both on a local, writable file system with extended attributes"
+        raise SetupError(f"the upper or the work directory cannot be changed: {e.strerror}", hint=hint) from e
 
 
 def _open_layer(path: str, chosen: Policy, undo: ExitStack) -> Layer:

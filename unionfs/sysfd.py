@@ -202,10 +202,19 @@ def remove_tree(parent: int, name: bytes) -> None:
     except PermissionError:  # POSIX lets unlink(2) of a directory say EPERM
         if not stat.S_ISDIR(lstat(parent, name).st_mode):
             raise
-    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    fd = _open_to_empty(parent, name)
     try:
         for child in os.listdir(fd):
             remove_tree(fd, os.fsencode(child))
     finally:
         os.close(fd)
     os.rmdir(name, dir_fd=parent)
+
+
+def _open_to_empty(parent: int, name: bytes) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, dir_fd=parent)
+    except PermissionError:  # the kernel's overlayfs makes its own with no permissions at all
+        chmod(parent, name, 0o700)
+        return os.open(name, flags, dir_fd=parent)

@@ -428,7 +428,11 @@ class View:
     def lower_xattrs(self, node: Node) -> dict[bytes, bytes]:
         """All attributes of a node that is not in the top layer."""
         spot = node.lower if node.lower is not None else (node.dirs[0] if node.dirs else None)
-        return self.layers[spot[0]].xattrs(spot[1]) if spot is not None else {}
+        found = self.layers[spot[0]].xattrs(spot[1]) if spot is not None else {}
+        if self.policy.covered:
+            names = whiteout.Names(self.policy.userxattr)
+            return {names.to_disk(name): value for name, value in found.items()}
+        return found
 
 
 def _alone(number: int, entry: Entry) -> Found:

@@ -57,6 +57,8 @@ class Writable(View):
         if not data and node.is_reg:
             attr = self.attr(node)
             data = attr.nlink != 1 or attr.size < top.policy.metacopy_from or node.parent is None
+            if not data and top.policy.userxattr:
+                self.links.mark(links.THIN)
         self.nodes.adopt(node)
         return CopyUp(self, node, data=data, size=size)
 

@@ -130,6 +130,22 @@ def test_writes_do_not_come_to_the_server(stack: Stack) -> None:
         assert after.get("open", 0) <= 1
 
 
+@pytest.mark.parametrize("mark", ["opaque", "metacopy", "redirect"])
+def test_marks_of_a_nested_overlay_are_ordinary_attributes(stack: Stack, mark: str) -> None:
+    """As another overlayfs would leave them in the layer; the one on top must not take them for its own."""
+    for name in ("a", "d"):
+        os.setxattr(stack.lowers[0] / name, f"trusted.overlay.overlay.{mark}", b"y")
+    for top in ("fuse", "overlay"):
+        with unionfs.mount(
+            stack.lowers, upper=stack.upper, work=stack.work, target=stack.mountpoint, top=top
+        ) as m:
+            path = Path(m.path)
+            assert (path / "a").read_bytes() == b"top"
+            assert sorted(os.listdir(path / "d")) == ["f", "g"]
+            assert os.listxattr(path / "a") == os.listxattr(path / "d") == [f"trusted.overlay.{mark}"]
+            assert os.getxattr(path / "a", f"trusted.overlay.{mark}") == b"y"
+
+
 def test_files_have_one_device(stack: Stack) -> None:
     """So that `find -xdev` and `tar --one-file-system` see the whole tree."""
     with unionfs.mount(
@@ -316,6 +332,36 @@ def _use(mounted: Mounted) -> None:
     assert (path / "a").read_bytes().startswith(b"top!")
 
 
+def test_a_user_goes_on_after_his_user_namespace(union_mounts: Mounts) -> None:
+    """The kernel leaves a work directory that its own owner may not look into."""
+    made = union_mounts.stack(LAYERS, box="user")
+    assert made.work
+    inner = made.work / "work"
+    inner.mkdir()
+    os.chown(inner, made.work.stat().st_uid, made.work.stat().st_gid)
+    inner.chmod(0)
+    mounted = union_mounts.union(made, box="user")
+    mounted.call(lambda: (mounted.path / "new").touch())
+
+
+@pytest.mark.parametrize("how", ["moved", "thin"])
+def test_what_overlayfs_does_not_follow_in_a_user_namespace(union_mounts: Mounts, how: str) -> None:
+    made = union_mounts.stack([{"d/f": b"x", "big": b"0" * (2 << 20)}], box="userns")
+    box = union_mounts._boxes["userns"]
+
+    def use(path: Path) -> None:
+        (path / "d").rename(path / "e") if how == "moved" else (path / "big").chmod(0o600)
+
+    mounted = union_mounts.union(made, box="userns")
+    mounted.call(partial(use, mounted.path))
+    mounted.call(partial(subprocess.run, ["umount", made.mountpoint], check=True))
+    done = run("-o", f"{made.options()},{TOP}", made.mountpoint, box=box)
+    assert done.returncode == 1
+    assert "go on with top=fuse" in done.stderr
+    again = union_mounts.union(made, box="userns")
+    assert again.call(lambda: (again.path / "big").stat().st_size) == 2 << 20
+
+
 # -- what cannot be
 
 
@@ -362,6 +408,20 @@ def test_a_top_layer_on_a_file_system_that_is_none_for_overlayfs(union_mounts: M
     line = refused(stack, words)
     assert "overlayfs" in line
     assert "top=fuse" in line
+
+
+def test_a_top_layer_that_cannot_be_written(stack: Stack) -> None:
+    place = stack.base / "readonly"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
+    (place / "upper").mkdir()
+    (place / "work").mkdir()
+    subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+    words = f"lowerdir={stack.lowers[0]},upperdir={place}/upper,workdir={place}/work,{TOP}"
+    done = run("-o", words, stack.mountpoint)
+    assert done.returncode == 1
+    assert "Read-only file system" in done.stderr
+    assert "writable file system" in done.stderr
 
 
 def test_an_ordinary_user(union_mounts: Mounts) -> None:

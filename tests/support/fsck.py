@@ -36,6 +36,7 @@ LEGAL: dict[str, Callable[[int, bytes], bool]] = {
     "uuid": lambda mode, value: len(value) == 16,
     "ino": lambda mode, value: len(value) == 16,  # ours: the inode number that the union shows
     "links": _directory(b"y"),  # ours, on the root: a hard-linked lower file lost a name
+    "thin": _directory(b"y"),  # ours, on the root
     "moved": lambda mode, value: value == b"y",  # ours: see unionfs/links.py
     "whiteout": lambda mode, value: stat.S_ISREG(mode),
     "protattr": lambda mode, value: True,
