@@ -48,7 +48,7 @@ def apply(run: RunConfig, step: Instruction) -> RunConfig:
             return run._replace(exposed_ports=tuple(sorted({*run.exposed_ports, *named})))
         case asked.Volume(paths=paths):
             return run._replace(volumes=tuple(sorted({*run.volumes, *map(full, paths)})))
-        case asked.User(user=full(user)):
+        case asked.User(user=user):
             return run._replace(user=full(user))
         case asked.Workdir(path=path):
             return run._replace(working_dir=_below(run.working_dir, full(path)))

@@ -21,6 +21,10 @@ INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
+COMPLETION = "_IMAGETOOL_COMPLETE"
+"""The variable by which a shell asks for completions (click's convention)."""
+
+
 class Entry(NamedTuple):
     """A command of the table. `source` is a module below `commands`, or a group's own table; without a help text
     it is another name for a command that has one."""
@@ -225,10 +229,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = program.main(args=argv, prog_name="imagetool", standalone_mode=False)
         sys.stdout.flush()
-    except SystemExit as error:  # of click, for a pipe that is closed, and after a completion
-        if not isinstance(error.__context__, OSError):
+    except SystemExit:  # click's, after a completion; else its only reason is a pipe that nobody reads
+        if COMPLETION in os.environ:
             raise
-        return _failed(error.__context__, debug=False)
+        return BROKEN_PIPE
     except (Exception, KeyboardInterrupt) as error:
         return _failed(_cause(error), debug=_wants_traceback(sys.argv[1:] if argv is None else argv))
     return status if isinstance(status, int) else 0

@@ -18,8 +18,8 @@ def command(shell: str) -> None:
     """Print the script that a shell needs for completion."""
     from click.shell_completion import get_completion_class
 
-    from imagetool.cli import program
+    from imagetool.cli import COMPLETION, program
 
     found = get_completion_class(shell)
     assert found is not None  # one of click's own three
-    click.echo(found(program, {}, "imagetool", "_IMAGETOOL_COMPLETE").source())
+    click.echo(found(program, {}, "imagetool", COMPLETION).source())
