@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,13 +72,23 @@ LINKED: list[Tree] = [
 ]
 """The same with hard links (all of them visible: overlayfs counts also those that a layer hides)."""
 
-paths = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map("/".join)
-data = st.sampled_from([b"", b"1", b"some text", b"z" * 5000])
-modes = st.sampled_from([0o644, 0o600, 0o755, 0o777, 0o4755, 0o2750, 0o1777, 0o400])
-owners = st.sampled_from([-1, 0, 5, 1000])
-attributes = st.sampled_from(["user.x", "user.z", "trusted.y", "trusted.overlay.opaque"])
-flags = st.sampled_from([0, 0, 0, 1, 2])
-slots = st.integers(0, 2)
+
+class Pick(NamedTuple):
+    """A path that is chosen when its turn comes: among the files, directories or all entries that then exist.
+
+    "new" is a name in an existing directory; most often one that is free, or was removed.
+    """
+
+    kind: str
+    number: int
+    name: str
+
+    def among(self, found: Sequence[tuple[str, bool]]) -> str:
+        """The path; `found` are all paths with whether they are directories, in order."""
+        wanted = {"file": [False], "dir": [True], "new": [True]}.get(self.kind, [False, True])
+        fitting = [path for path, folder in found if folder in wanted] or [""]
+        path = fitting[self.number % len(fitting)]
+        return f"{path}/{self.name}".lstrip("/") if self.kind == "new" else path or self.name
 
 
 class Operation(NamedTuple):
@@ -89,56 +99,85 @@ class Operation(NamedTuple):
         return f"{self.name}{self.arguments!r}"
 
 
+def _pick(kind: str) -> st.SearchStrategy[object]:
+    return st.builds(Pick, st.just(kind), st.integers(0, 60), st.sampled_from(NAMES))
+
+
+names = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map("/".join)
+some_file, some_dir, some, new = (_pick(kind) for kind in ("file", "dir", "any", "new"))
+data = st.sampled_from([b"1", b"some text", b"z" * 5000])
+modes = st.sampled_from([0o644, 0o600, 0o755, 0o777, 0o4755, 0o2750, 0o1777, 0o400])
+owners = st.sampled_from([-1, 0, 5, 1000])
+attributes = st.sampled_from(["user.x", "user.z", "trusted.y", "trusted.overlay.opaque"])
+times = st.sampled_from([0, 1_500_000_000_000_000_001])
+kinds = st.sampled_from([stat.S_IFIFO, stat.S_IFCHR, stat.S_IFREG])
+targets = st.sampled_from(["a", "../b", "missing"])
+slots = st.integers(0, 2)
+plainly, exclusively, exchanging = st.just(0), st.just(1), st.just(2)
+
+
 def _operation(name: str, *parts: st.SearchStrategy[object]) -> st.SearchStrategy[Operation]:
     return st.tuples(*parts).map(lambda arguments: Operation(name, arguments))
 
 
 operations = st.one_of(
-    _operation("create", paths, data, modes),
-    _operation("write", paths, st.integers(0, 6000), data),
-    _operation("append", paths, data),
-    _operation("truncate", paths, st.sampled_from([0, 3, 4096, 10_000])),
-    _operation("read", paths),
-    _operation("stat", paths),
-    _operation("listing", paths),
-    _operation("mkdir", paths, modes),
-    _operation("rmdir", paths),
-    _operation("unlink", paths),
-    _operation("rename", paths, paths, flags),
-    _operation("rename", paths, paths, flags),
-    _operation("link", paths, paths),
-    _operation("symlink", st.sampled_from(["a", "../b", "missing"]), paths),
-    _operation("chmod", paths, modes),
-    _operation("chown", paths, owners, owners),
-    _operation("utime", paths, st.sampled_from([0, 1_500_000_000_000_000_001])),
-    _operation("setxattr", paths, attributes, data.filter(lambda value: len(value) < 100)),
-    _operation("removexattr", paths, attributes),
-    _operation("mknod", paths, st.sampled_from([stat.S_IFIFO, stat.S_IFCHR, stat.S_IFREG])),
-    _operation("mknod_0_0", paths),
-    _operation("hold", slots, paths),
+    _operation("create", new, data, modes),
+    _operation("create", names, data, modes),
+    _operation("write", some_file, st.integers(0, 6000), data),
+    _operation("append", some_file, data),
+    _operation("truncate", some_file, st.sampled_from([0, 3, 4096, 10_000])),
+    _operation("read", some_file),
+    _operation("stat", some),
+    _operation("listing", some_dir),
+    _operation("mkdir", new, modes),
+    _operation("mkdir", names, modes),
+    _operation("rmdir", some_dir),
+    _operation("clear", some_dir),
+    _operation("unlink", some_file),
+    _operation("unlink", some_file),
+    _operation("rename", some_file, new, plainly),
+    _operation("rename", some_file, some_file, plainly),
+    _operation("rename", some_dir, new, plainly),
+    _operation("rename", some_dir, new, plainly),
+    _operation("rename", some_dir, some_dir, plainly),
+    _operation("rename", some, new, exclusively),
+    _operation("rename", some, some, exchanging),
+    _operation("rename", some_dir, some, exchanging),
+    _operation("rename", names, names, st.integers(0, 2)),
+    _operation("link", some_file, new),
+    _operation("link", some_file, new),
+    _operation("symlink", targets, new),
+    _operation("chmod", some, modes),
+    # A chown to -1 and -1 differs: see the behaviour chown_to_nobody_clears_setuid.
+    _operation("chown", some, owners, st.sampled_from([0, 6])),
+    _operation("utime", some, times),
+    _operation("setxattr", some, attributes, st.sampled_from([b"", b"value"])),
+    _operation("removexattr", some, attributes),
+    _operation("mknod", new, kinds),
+    _operation("mknod_0_0", new),
+    _operation("hold", slots, some_file),
     _operation("held_write", slots, st.integers(0, 100), data),
     _operation("held_read", slots),
     _operation("held_truncate", slots, st.sampled_from([0, 2000])),
 )
-sequences = st.lists(operations, min_size=1, max_size=30)
+sequences = st.lists(operations, min_size=8, max_size=40)
 
 
 class Player:
-    """Carries out operations below one directory. Relative paths, so that two places give the same answers."""
+    """Carries out operations below one directory, in a process that ends afterwards (it keeps files open).
+
+    Paths are relative, so that two places give the same answers.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = os.fspath(root)
         self._held: dict[int, int] = {}
 
-    def play(self, steps: Sequence[Operation]) -> list[object]:
-        """The result of each step: a value, or the name of its errno."""
+    def play(self, steps: Sequence[Operation]) -> list[tuple[Operation, object]]:
+        """Each step with its paths chosen, and what came of it: a value, or the name of an errno."""
         os.umask(0o022)
         os.chdir(self._root)
-        try:
-            return [self._one(step) for step in steps]
-        finally:
-            for fd in self._held.values():
-                os.close(fd)
+        return [(taken := _chosen(step), self._one(taken)) for step in steps]
 
     def _one(self, step: Operation) -> object:
         action: Callable[..., object] = getattr(self, step.name)
@@ -181,6 +220,13 @@ class Player:
 
     def mkdir(self, path: str, mode: int) -> None:
         os.mkdir(path, mode)
+
+    def clear(self, path: str) -> object:
+        """What rm -r does to a directory of files."""
+        for name in sorted(os.listdir(path)):
+            if not os.path.isdir(f"{path}/{name}") or os.path.islink(f"{path}/{name}"):
+                os.unlink(f"{path}/{name}")
+        return sorted(os.listdir(path))
 
     def rmdir(self, path: str) -> None:
         os.rmdir(path)
@@ -237,6 +283,23 @@ class Player:
 
     def held_truncate(self, slot: int, size: int) -> None:
         os.ftruncate(self._held.get(slot, -1), size)
+
+
+def _chosen(step: Operation) -> Operation:
+    if not any(isinstance(part, Pick) for part in step.arguments):
+        return step
+    found = sorted(_tree())
+    return step._replace(
+        arguments=tuple(part.among(found) if isinstance(part, Pick) else part for part in step.arguments)
+    )
+
+
+def _tree() -> Iterator[tuple[str, bool]]:
+    """All paths below the working directory, with whether they are directories."""
+    for folder, folders, files in os.walk("."):
+        links = {name for name in folders if os.path.islink(os.path.join(folder, name))}
+        for name in (*folders, *files):
+            yield os.path.join(folder, name)[2:], name in folders and name not in links
 
 
 def recent(mtime: int | None) -> bool:

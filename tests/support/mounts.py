@@ -168,7 +168,7 @@ def served(
     try:
         process.wait_until(lambda: _mounted(mounted), READY, "mount")
         assert mounted.alive, f"no mount: {shlex.join(command)}\n{mounted.complaints()}"
-        mounted.call(lambda: os.statvfs(made.mountpoint))
+        _ask(mounted)
         yield mounted
     finally:
         status = _unmount(mounted)
@@ -176,6 +176,14 @@ def served(
     if check and not mounted.killed:
         assert status == 0, f"the server ended with status {status}: {complaints}"
         assert not complaints, f"unexpected lines in the server's log: {complaints}"
+
+
+def _ask(mounted: Mounted) -> None:
+    """The mount must answer; if not, the server's log says why."""
+    try:
+        mounted.call(lambda: os.statvfs(mounted.path))
+    except AssertionError as e:
+        raise AssertionError(f"{e}\nthe server says: {mounted.complaints()}") from None
 
 
 def _serve(command: list[str], mounted: Mounted) -> subprocess.Popen[bytes]:

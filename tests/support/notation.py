@@ -138,6 +138,8 @@ def _lay(seen: Plain, path: str, item: Item) -> None:
 
 
 def _drop(seen: Plain, path: str) -> None:
+    if path not in seen:
+        return
     doomed = [name for name in seen if name == path or name.startswith(f"{path}/") or not path]
     _keep_links(seen, set(doomed))
     for name in doomed:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.conformance.kit import all_rows, behaviour, getdents, names, opened, real, refuses
 
-MANY = 3000
+MANY = 1500
 
 
 def _fill(d: Path, count: int = MANY) -> list[bytes]:

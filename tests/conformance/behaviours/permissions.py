@@ -303,6 +303,14 @@ def chown_by_root_clears_setuid(d: Path) -> None:
     assert mode(d / "f") == 0o755
 
 
+@behaviour(needs=Needs.IDS)
+def chown_to_nobody_clears_setuid(d: Path) -> None:
+    (d / "f").write_bytes(b"")
+    (d / "f").chmod(0o6755)
+    os.chown(d / "f", -1, -1)
+    assert mode(d / "f") == 0o755
+
+
 @behaviour(needs=Needs.ROOT)
 def write_clears_file_capabilities(d: Path) -> None:
     (d / "f").write_bytes(b"abc")

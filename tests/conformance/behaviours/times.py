@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.conformance.kit import Needs, as_user, behaviour, opened, refuses
 
 OLD = 1_000_000_000_123_456_789
-TICK = 0.02  # longer than the kernel's coarse clock
+TICK = 0.011  # longer than a tick of the kernel, the grain of its clock for files
 
 
 def _aged(path: Path) -> Path:
