@@ -15,7 +15,6 @@ from imagetool.errors import ImageToolError, NotFound, UsageError
 
 if TYPE_CHECKING:
     from imagetool.containers.record import Record
-    from imagetool.progress import Progress
     from imagetool.runtime.options import Mount, Resources
     from imagetool.spec import Descriptor, Platform
     from imagetool.store.read import Image
@@ -139,14 +138,7 @@ def _record(context: Context, given: dict[str, Any], *, attached: bool) -> Recor
 def _image(context: Context, name: str, platform: Platform | None, pulling: str) -> tuple[Descriptor, Image]:
     from imagetool import api
 
-    def progress() -> Progress:
-        shown = context.progress(err=True)
-        if pulling == "missing":
-            full = api.named(name)[1].tagged().familiar()
-            context.note(f"Unable to find image '{full}' locally")
-        return shown
-
-    target = api.have(context.store, name, platform, cast(Any, pulling), progress)
+    target = api.have(context.store, name, platform, cast(Any, pulling), lambda: context.progress(err=True))
     return target, context.store.image(target)
 
 

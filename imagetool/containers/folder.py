@@ -86,7 +86,8 @@ def create(store: Store, asked: Record) -> Record:
             raise Conflict(text, hint="remove or rename that one, or choose another name")
         made = asked if asked.name else asked._replace(name=names.choose(taken))
         temporary = lease.temporary()
-        os.makedirs(f"{temporary}/rootfs", mode=0o700)
+        for name in ("rootfs", "top/upper", "top/work"):
+            os.makedirs(f"{temporary}/{name}")
         with open(f"{temporary}/roots", "w") as file:
             file.write(f"{made.manifest}\n")
         record.save(temporary, made)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 from imagetool.containers import frames
+from imagetool.containers.descriptors import close_others
 from imagetool.containers.frames import Frame, Reader
 from imagetool.containers.record import Record
 from imagetool.errors import ImageToolError
@@ -92,20 +93,10 @@ def _fork(store: Store, record: Record, theirs: socket.socket, attached: bool) -
         return
     try:
         monitor.detach()
-        _close_others(theirs.fileno())
+        close_others(theirs.fileno())
         monitor.watch(store, record, theirs, attached=attached)
     finally:
         os._exit(0)
-
-
-def _close_others(kept: int) -> None:
-    """Callers wait for the end of their pipes, so none may stay open here."""
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2 and int(name) != kept:
-            try:
-                os.close(int(name))
-            except OSError:  # the descriptor of the listing itself is closed already
-                continue
 
 
 def _spawn(store: Store, record: Record, theirs: socket.socket, attached: bool) -> None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from imagetool.containers import remains
+from imagetool.containers.descriptors import close_others
 from imagetool.containers.record import Record
 from imagetool.runtime import linux
 from imagetool.runtime.errors import NetworkError
@@ -101,6 +102,7 @@ def _forward(wanted: Sequence[Port], channel: socket.socket) -> NoReturn:
     """In the process: trio comes in here, and not into the monitor."""
     try:
         linux.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        close_others(channel.fileno())  # the container's lock, the clients, the way to the network helper
         import trio
 
         from imagetool.runtime import proxy
