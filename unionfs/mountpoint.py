@@ -121,6 +121,17 @@ def find(target: str) -> Mounted | None:
     return found
 
 
+def overlay_over(upper: str) -> str:
+    """Where the kernel's overlayfs is mounted with this upper directory, as far as this process sees; "": nowhere."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+        for line in table:
+            row = _row(line)
+            words = line.rstrip("\n").rpartition(" ")[2].split(",")
+            if row.fstype == "overlay" and f"upperdir={upper}" in map(_plain, words):
+                return _plain(row.target)
+    return ""
+
+
 def _row(line: str) -> Mounted:
     left, _, right = line.partition(" - ")
     device, target = left.split(" ")[2], left.split(" ")[4]

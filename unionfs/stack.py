@@ -20,7 +20,7 @@ from unionfs.layers.directory import DirLayer
 from unionfs.layers.tarball import open_tar_layer
 from unionfs.links import LOST, MOVED, THIN
 from unionfs.model import Policy
-from unionfs.mountpoint import may_mount
+from unionfs.mountpoint import may_mount, overlay_over
 from unionfs.options import MountOptions
 from unionfs.tree import UnionTree
 from unionfs.upper import Upper
@@ -68,6 +68,9 @@ def resolve(options: MountOptions, target: str) -> Places:
         _directory(target, "mount point"),
     )
     _refuse_nesting(places)
+    if places.upper and (other := overlay_over(places.upper)):  # which takes no lock that others could see
+        text = f"the upper directory {places.upper} is in use by the overlayfs on {other}"
+        raise SetupError(text, hint="unmount that one first, or give this one its own")
     if options.top == "overlay":
         from unionfs import overlaytop
 

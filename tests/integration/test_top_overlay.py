@@ -266,6 +266,9 @@ def test_a_killed_server_leaves_errors_and_no_hang(stack: Stack) -> None:
     os.kill(pid, signal.SIGKILL)
     ended(pid)
     assert process.in_child(look) == []
+    for top in ("fuse", "overlay"):  # the kernel still writes there
+        done = run("-o", f"{stack.options()},top={top}", path)
+        assert (done.returncode, "in use by the overlayfs on" in done.stderr) == (1, True)
     umount(stack)
     assert mounts_below(stack.base) == {}
     daemon(stack)
@@ -293,7 +296,7 @@ def test_the_top_layer_is_locked(stack: Stack) -> None:
     for top in ("fuse", "overlay"):
         done = run("-o", f"{stack.options()},top={top}", other)
         assert done.returncode == 1
-        assert "in use by another mount" in done.stderr
+        assert "is in use by" in done.stderr
 
 
 def test_the_program_that_made_it_ends(stack: Stack) -> None:
@@ -396,6 +399,17 @@ def test_nothing_to_be_on_top(stack: Stack) -> None:
     line = refused(stack, f"lowerdir={stack.lowers[0]},{TOP}")
     assert "without an upper directory" in line
     assert "upperdir=" in line
+
+
+@pytest.mark.parametrize("top", ["fuse", "overlay"])
+def test_a_top_layer_that_another_overlayfs_has(union_mounts: Mounts, stack: Stack, top: str) -> None:
+    other = stack.base / "other place"
+    other.mkdir()
+    words = f"lowerdir={stack.lowers[0]},upperdir={stack.upper},workdir={stack.work}"
+    subprocess.run(["mount", "-i", "-t", "overlay", "overlay", "-o", words, other], check=True)
+    done = run("-o", f"{stack.options()},top={top}", stack.mountpoint)
+    assert done.returncode == 1
+    assert f"in use by the overlayfs on {other}" in done.stderr
 
 
 def test_an_unknown_top(stack: Stack) -> None:
