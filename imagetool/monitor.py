@@ -17,7 +17,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from imagetool.containers import folder, frames, prepare, rootfs
+from imagetool.containers import executors, folder, frames, prepare, rootfs
 from imagetool.containers import state as states
 from imagetool.containers.frames import Frame
 from imagetool.containers.log import Log
@@ -26,7 +26,7 @@ from imagetool.containers.record import Record
 from imagetool.containers.state import State
 from imagetool.containers.streams import LAG, Client, Input, Output
 from imagetool.errors import Conflict, ImageToolError
-from imagetool.runtime import base, leases, terminal
+from imagetool.runtime import leases, terminal
 from imagetool.runtime.base import Container, Stdio
 from imagetool.store import disk
 from imagetool.store.lock import try_lock
@@ -41,7 +41,7 @@ class Monitor:
     def __init__(self, store: Store, record: Record, first: Client) -> None:
         self._store, self._record = store, record
         self._directory = folder.directory_of(store, record.id)
-        self._executor = base.choose(record.runtime)
+        self._executor = executors.choose(store, record.runtime)
         self._clients = [first]
         self._starter: Client | None = first  # who wants to know whether it starts
         self._process: Container | None = None
@@ -227,7 +227,8 @@ class Monitor:
         self._process = None
         with suppress(ImageToolError):
             rootfs.unmount(f"{self._directory}/rootfs")
-        rootfs.wait_until_free(self._directory)
+        if not self._record.remove:  # else nobody needs what is in it: its server ends by itself
+            rootfs.wait_until_free(self._directory)
         _reap()
 
     def _pause(self, listener: socket.socket, seconds: float) -> bool:

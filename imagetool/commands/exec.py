@@ -38,6 +38,10 @@ def command(
     container = folder.find(context.store, name)
     rows = env_from_host(env, os.environ)
     asked = join.process(container, arguments, env=rows, user=user, workdir=workdir, tty=tty and not detach)
-    code = join.detached(container, asked) if detach else join.in_front(container, asked, stdin=interactive)
+    code = (
+        join.detached(context.store, container, asked)
+        if detach
+        else join.in_front(context.store, container, asked, stdin=interactive)
+    )
     if code:
         raise click.exceptions.Exit(code)

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from imagetool.containers import executors
 from imagetool.containers.folder import Container
 from imagetool.containers.prepare import user_of
 from imagetool.errors import Conflict
 from imagetool.runtime import base, signals, terminal
 from imagetool.runtime.base import Stdio
+from imagetool.store.store import Store
 
 Process = dict[str, Any]
 
@@ -40,9 +42,9 @@ def process(
     return found
 
 
-def start(container: Container, asked: Mapping[str, Any], stdio: Stdio) -> base.Container:
+def start(store: Store, container: Container, asked: Mapping[str, Any], stdio: Stdio) -> base.Container:
     """The process, a child of the caller, which runs already. SandboxError."""
-    executor = base.choose(container.record.runtime)
+    executor = executors.choose(store, container.record.runtime)
     made = executor.join(Path(container.directory), container.id, container.state.pid, asked, stdio)
     made.start()
     return made
@@ -56,9 +58,9 @@ def _become(found: Process, container: Container, user: str, env: dict[str, str]
     found["capabilities"] |= {"effective": granted, "permitted": granted}
 
 
-def in_front(container: Container, asked: Mapping[str, Any], *, stdin: bool) -> int:
+def in_front(store: Store, container: Container, asked: Mapping[str, Any], *, stdin: bool) -> int:
     """On the caller's own streams, or terminal; the exit code. SandboxError."""
-    made = start(container, asked, Stdio(0 if stdin else -1, 1, 2))
+    made = start(store, container, asked, Stdio(0 if stdin else -1, 1, 2))
     if made.console is not None:
         with os.fdopen(made.console, "rb", buffering=0):
             keyboard = 0 if stdin else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -68,7 +70,7 @@ def in_front(container: Container, asked: Mapping[str, Any], *, stdin: bool) -> 
         return made.wait()
 
 
-def detached(container: Container, asked: Mapping[str, Any]) -> int:
+def detached(store: Store, container: Container, asked: Mapping[str, Any]) -> int:
     """Without streams, and without anybody to wait for it. SandboxError."""
-    start(container, asked, Stdio())
+    start(store, container, asked, Stdio())
     return 0
