@@ -81,6 +81,7 @@ CONTAINER = {
     "run": Entry("run", "Run a command in a new container"),
     "start": Entry("start", "Start containers"),
     "stop": Entry("stop", "Stop containers"),
+    "top": Entry("top", "Show the processes of a container"),
     "wait": Entry("wait", "Wait for containers to end"),
 }
 COMMANDS = {
@@ -98,6 +99,7 @@ COMMANDS = {
     "run": CONTAINER["run"],
     "start": CONTAINER["start"],
     "stop": CONTAINER["stop"],
+    "top": CONTAINER["top"],
     "wait": CONTAINER["wait"],
     "completion": Entry("completion", "Print what makes a shell complete commands and names"),
     "copy": Entry("copy", "Copy an image between registries, archives, directories and the store"),
@@ -261,13 +263,14 @@ def _failed(error: BaseException, *, debug: bool) -> int:
             click.echo("", err=True)
             return INTERRUPTED
         case BrokenPipeError():
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered has nowhere to go
+            _drop_output()
             return BROKEN_PIPE
         case click.ClickException():
             return _say(error.format_message())
         case ImageToolError():
             return _say(str(error), error.exit_code)
         case OSError() if error.strerror:
+            _drop_output()
             return _say(
                 f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
             )
@@ -278,6 +281,14 @@ def _failed(error: BaseException, *, debug: bool) -> int:
 
         traceback.print_exception(error)
     return _say(f"internal error: {type(error).__name__}: {error} (--log-level debug shows where)")
+
+
+def _drop_output() -> None:
+    """What cannot be written now would be tried again at the exit, with another status."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _usage(error: click.UsageError) -> str:

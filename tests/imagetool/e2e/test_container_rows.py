@@ -359,3 +359,20 @@ def test_twenty_at_once(box: Cli) -> None:
     ]  # fmt: skip
     assert [each.communicate(timeout=100)[0] for each in made] == [f"{number}\n" for number in range(20)]
     assert box("ps", "-aq") == ""
+
+
+def test_top_shows_the_container_s_processes_only(box: Cli) -> None:
+    box("run", "-d", "--name", "tt", *BOX, "busybox", "sleep", "60")
+    head, row = box("top", "tt").splitlines()
+    assert head.split() == ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
+    assert row.endswith("busybox sleep 60")
+    box("kill", "tt")
+    assert "is not running" in box.error("top", "tt")
+
+
+def test_rename_and_names_that_are_taken(box: Cli) -> None:
+    made = [box("create", "--name", name, *BOX, "echo").strip() for name in ("aa", "bb")]
+    assert f'already in use by container "{made[1]}"' in box.error("rename", "aa", "bb")
+    box("rename", "aa", "cc")
+    assert sorted(box("ps", "-a", "--format", "{{.Names}}").split()) == ["bb", "cc"]
+    assert "No such container: aa" in box.error("start", "aa")
