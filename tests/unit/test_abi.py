@@ -157,7 +157,8 @@ def test_created_is_an_entry_and_an_open() -> None:
         (0, Change()),
         (1, Change(mode=0o4711)),
         (2 | 4, Change(uid=11, gid=12)),
-        (8 | 64, Change(size=13)),
+        (8, Change(size=13)),
+        (8 | 64, Change(size=13, mtime=NOW)),
         (16 | 32, Change(atime=(-5, 21), mtime=(6, 22))),
         (16 | 32 | 128 | 256, Change(atime=NOW, mtime=NOW)),
         (1024, Change(ctime=(7, 23))),
@@ -167,6 +168,8 @@ def test_created_is_an_entry_and_an_open() -> None:
 def test_setattr(valid: int, change: Change) -> None:
     body = bytes(SetattrIn(valid, 0, 1, 13, 0, -5, 6, 7, 21, 22, 23, 0o104711, 0, 11, 12, 0))
     assert abi.setattr_in(request(op.SETATTR, body)) == change
+    if valid & 8:
+        assert abi.setattr_in(request(op.SETATTR, body), by_open=True).mtime == NOW
 
 
 @given(NAMES, NAMES, U32)

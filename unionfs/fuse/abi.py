@@ -134,13 +134,11 @@ def forget_in(buf: Buffer) -> int:
     return int(_U64.unpack_from(buf, BODY)[0])
 
 
-_BY_HANDLE = op.FATTR_SIZE | op.FATTR_FH | op.FATTR_MTIME
-
-
-def setattr_in(buf: Buffer) -> Change:
+def setattr_in(buf: Buffer, *, by_open: bool = False) -> Change:
     """A truncation through an open file, O_TRUNC's too, changes the time even where it changes nothing else.
 
-    The kernel leaves that to us (`update_mtime` in fs/fuse/dir.c); truncate(2) comes without FATTR_FH.
+    The kernel leaves that to us (`update_mtime` in fs/fuse/dir.c). truncate(2) comes without FATTR_FH, but so does
+    O_TRUNC where there is no OPEN: `by_open` takes it for that.
     """
     (valid, _, _, size, _, atime, mtime, ctime, atimensec, mtimensec, ctimensec, mode, _, uid, gid) = (
         _SETATTR.unpack_from(buf, BODY)
@@ -151,9 +149,8 @@ def setattr_in(buf: Buffer) -> Change:
         gid=gid if valid & op.FATTR_GID else None,
         size=size if valid & op.FATTR_SIZE else None,
         atime=_time(valid, op.FATTR_ATIME, op.FATTR_ATIME_NOW, atime, atimensec),
-        mtime=NOW
-        if valid & _BY_HANDLE == op.FATTR_SIZE | op.FATTR_FH
-        else _time(valid, op.FATTR_MTIME, op.FATTR_MTIME_NOW, mtime, mtimensec),
+        mtime=_time(valid, op.FATTR_MTIME, op.FATTR_MTIME_NOW, mtime, mtimensec)
+        or (NOW if valid & op.FATTR_SIZE and (by_open or valid & op.FATTR_FH) else None),
         ctime=_time(valid, op.FATTR_CTIME, 0, ctime, ctimensec),
         kill_suidgid=bool(valid & op.FATTR_KILL_SUIDGID),
     )

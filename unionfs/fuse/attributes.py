@@ -34,7 +34,7 @@ class Attributes:
         return abi.attr(head.unique, self._tree.getattr(head.nodeid), self._valid)
 
     def setattr(self, head: Head, buf: Buffer) -> Answer:
-        change = abi.setattr_in(buf)
+        change = abi.setattr_in(buf, by_open=self._ctx.session.zero_open)
         data = change.size is not None
         if work := copied_up(self._ctx, head.nodeid, self.setattr, head, buf, data=data, size=change.size):
             return work
