@@ -76,37 +76,41 @@ def attach(
 ) -> Mount:
     """Mounts; the server outlives this process. Nothing is left where it fails. SetupError, ImageToolError."""
     name = os.urandom(6).hex()
-    directory = f"{store.layout.mounts}/{name}"
+    directory = f"{os.path.realpath(store.layout.mounts)}/{name}"
     with store.lease() as lease, disk.errors("cannot record the mount"):
         lease.pin(manifest.digest)
         tars = _tars(store, manifest)
-        with _locked_record(lease, directory, manifest), ExitStack() as undo:
-            undo.callback(_remove, directory)
+        with ExitStack() as undo:
             place, made = _prepared(target, f"{directory}/merged")
             if made:
                 undo.callback(os.rmdir, place)
             upper = os.path.abspath(top) if top else f"{directory}/top" if rw else ""
             facts = (image, manifest.digest, place, upper, bool(upper) and not top, made)
             mount = Mount(name, *facts, time.time(), _boot(), _namespace())
-            _record(store, mount)
-            _serve(_words(tars, directory, mount, options), place)
+            lock = _record(lease, mount, directory)
+            try:
+                undo.callback(_remove, directory)
+                _serve(_words(tars, directory, mount, options), place)
+            finally:
+                os.close(lock)
             undo.pop_all()
     return mount
 
 
-@contextmanager
-def _locked_record(lease: Lease, directory: str, manifest: Descriptor) -> Iterator[None]:
-    """A new record that nobody clears away within the block; it appears with all that says so."""
+def _record(lease: Lease, mount: Mount, directory: str) -> int:
+    """A new record appears with all that it has; the descriptor that keeps others from clearing it away.
+
+    Nothing is synced: what a crash of the machine takes with it, it takes with the mount.
+    """
     draft = lease.temporary()
     os.makedirs(f"{draft}/merged")
+    for file, text in (("roots", f"{mount.manifest}\n"), ("mount.json", json.dumps(mount._asdict()))):
+        with open(f"{draft}/{file}", "x", encoding="utf-8", errors="surrogateescape") as target:
+            target.write(text)
     lock = try_lock(f"{draft}/lock")
     assert lock is not None  # nobody else knows the name
-    try:
-        disk.publish(f"{manifest.digest}\n".encode(), f"{draft}/roots", f"{draft}/roots.new")
-        disk.move(draft, directory)
-        yield
-    finally:
-        os.close(lock)
+    os.rename(draft, directory)
+    return lock
 
 
 def detach(store: Store, mount: Mount, *, lazy: bool = False, force: bool = False) -> None:
@@ -198,7 +202,7 @@ def _new_directory(lease: Lease) -> str:
 def _prepared(target: str | None, default: str) -> tuple[str, bool]:
     """The mount point without links, and whether it was made here."""
     if target is None:
-        return os.path.realpath(default), False
+        return default, False
     made = not os.path.lexists(target)
     if made:
         os.mkdir(target)
@@ -264,12 +268,6 @@ def _serve(words: str, target: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
     if done.returncode:
         raise StoreError(done.stderr.strip().removeprefix("unionfs: ") or f"cannot mount on {target}")
-
-
-def _record(store: Store, mount: Mount) -> None:
-    directory = f"{store.layout.mounts}/{mount.id}"
-    data = json.dumps(mount._asdict()).encode()
-    disk.publish(data, f"{directory}/mount.json", f"{directory}/mount.new")
 
 
 def _load(store: Store, name: str) -> Mount | None:
