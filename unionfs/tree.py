@@ -295,7 +295,7 @@ class UnionTree(Renaming):
         if change.uid is not None or change.gid is not None or change.mode is not None:
             node.births = None
             self._change_owner(node, fd, name, change)
-        if change.kill_suidgid:
+        if change.kill_suidgid and node.is_reg:
             self.kill_suidgid(node)
         if change.atime is not None or change.mtime is not None:
             sysfd.set_times(fd, name, change.atime, change.mtime)

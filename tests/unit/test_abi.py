@@ -154,14 +154,14 @@ def test_created_is_an_entry_and_an_open() -> None:
 @pytest.mark.parametrize(
     ("valid", "change"),
     [
-        (0, Change()),
+        (0, Change(kill_suidgid=True)),
         (1, Change(mode=0o4711)),
         (2 | 4, Change(uid=11, gid=12)),
         (8, Change(size=13)),
         (8 | 64, Change(size=13, mtime=NOW)),
         (16 | 32, Change(atime=(-5, 21), mtime=(6, 22))),
         (16 | 32 | 128 | 256, Change(atime=NOW, mtime=NOW)),
-        (1024, Change(ctime=(7, 23))),
+        (1024, Change(ctime=(7, 23), kill_suidgid=True)),
         (8 | 2048, Change(size=13, kill_suidgid=True)),
     ],
 )

@@ -134,6 +134,9 @@ def forget_in(buf: Buffer) -> int:
     return int(_U64.unpack_from(buf, BODY)[0])
 
 
+_CHANGES = op.FATTR_MODE | op.FATTR_UID | op.FATTR_GID | op.FATTR_SIZE | op.FATTR_ATIME | op.FATTR_MTIME
+
+
 def setattr_in(buf: Buffer, *, by_open: bool = False) -> Change:
     """A truncation through an open file, O_TRUNC's too, changes the time even where it changes nothing else.
 
@@ -152,7 +155,8 @@ def setattr_in(buf: Buffer, *, by_open: bool = False) -> Change:
         mtime=_time(valid, op.FATTR_MTIME, op.FATTR_MTIME_NOW, mtime, mtimensec)
         or (NOW if valid & op.FATTR_SIZE and (by_open or valid & op.FATTR_FH) else None),
         ctime=_time(valid, op.FATTR_CTIME, 0, ctime, ctimensec),
-        kill_suidgid=bool(valid & op.FATTR_KILL_SUIDGID),
+        # chown(2) of nothing still clears them, and then nothing else is left of it (`fuse_setattr`).
+        kill_suidgid=bool(valid & op.FATTR_KILL_SUIDGID) or not valid & _CHANGES,
     )
 
 
