@@ -20,8 +20,9 @@ Spot = tuple[int, Handle]
 class Found(NamedTuple):
     """What the read-only layers have under a name.
 
-    `top` is the entry whose attributes are shown, `layer` where it is. For a directory `dirs` are all that
-    merge in it, top first; for a file `data` is where its bytes are (elsewhere for a metadata-only copy).
+    `top` is the entry whose attributes are shown, the topmost that is not only implied; `layer` is where it is.
+    For a directory `dirs` are all that merge in it, top first; for a file `data` is where its bytes are
+    (elsewhere for a metadata-only copy).
     """
 
     layer: int
@@ -67,7 +68,7 @@ def search(layers: Sequence[Layer], spots: Sequence[Spot], names: tuple[bytes, .
             break
         if number != last:
             entry = layers[number].marks(entry)
-        if top is None:
+        if top is None or (directory and top.mark & Mark.IMPLIED and not entry.mark & Mark.IMPLIED):
             top, at = entry, number
         if directory:
             dirs.append((number, entry.handle))

@@ -56,6 +56,9 @@ class Mark:
     WHITEOUT = 1  # the name is deleted here and below; attributes mean nothing
     OPAQUE = 2  # a directory that hides every directory below it
     METACOPY = 4  # a file whose data are in a layer below, found by `redirect` or by its own name
+    IMPLIED = (
+        64  # a directory that the layer only has paths through: its attributes are those of the layers below
+    )
     REDIRECT = 8  # the name continues elsewhere in the layers below: see `Entry.redirect`
 
 

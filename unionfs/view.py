@@ -48,7 +48,10 @@ class View:
         dirs: list[Spot] = []
         for number, layer in enumerate(self.layers):
             dirs.append((number, layer.root.handle))
-            if layer.marks(layer.root).mark & Mark.OPAQUE:
+            mark = layer.marks(layer.root).mark
+            if root.lower is None and not mark & Mark.IMPLIED:
+                root.lower = dirs[-1]
+            if mark & Mark.OPAQUE:
                 break
         root.dirs = tuple(dirs)
         return root

@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Scratch
+from tests.support.archives import END, header
 from tests.support.core import ME, Core
 from tests.support.notation import WHITEOUT, Tree, directory, file, hardlink, symlink
 from unionfs.errors import UnionError
+from unionfs.layers.tarball import open_tar_layer
 from unionfs.model import NOW, Caller, Policy
 from unionfs.sysfd import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT
+from unionfs.tree import UnionTree
 
 Union = Callable[..., Core]
 
@@ -427,3 +430,13 @@ def test_refresh_sees_changes_behind_the_mount(union: Union) -> None:
 
 def test_an_error_of_the_union_is_an_oserror() -> None:
     assert UnionError(errno.EXDEV).strerror == os.strerror(errno.EXDEV)
+
+
+def test_a_directory_that_a_layer_only_implies_is_the_lower_ones(tmp_path: Path) -> None:
+    described = header(b"d/", b"5", mode=0o700) + header(b"./", b"5", mode=0o711) + END
+    for name, archive in (("0", header(b"d/f") + END), ("1", described)):
+        (tmp_path / f"{name}.tar").write_bytes(archive)
+    tree = UnionTree([open_tar_layer(str(tmp_path / f"{n}.tar")) for n in "01"], None)
+    assert (stat.S_IMODE(tree.lookup(1, b"d").mode), stat.S_IMODE(tree.getattr(1).mode)) == (0o700, 0o711)
+    assert [row.name for row in tree.readdir(tree.lookup(1, b"d").ino, 2)] == [b"f"]
+    tree.close()

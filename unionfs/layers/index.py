@@ -24,7 +24,7 @@ from zlib import crc32
 from unionfs.errors import LayerError
 
 MAGIC = b"unionidx"
-VERSION = 1
+VERSION = 2
 
 # magic, version, CRC-32 of the header with this field zero, entries, links, bytes of names, bytes of blob,
 # of the tar: size, mtime in nanoseconds, inode number; BLAKE2b-256 of all that follows the header
@@ -51,6 +51,7 @@ LINKED = 4  # the inode has more names: its number is that of `primary`
 SPARSE = 8  # `extra` has extents
 TIMES = 16  # `extra` has times
 DEVICE = 32  # `data` is a device number
+IMPLIED = 64  # a directory that the archive has no member for; as in unionfs.model.Mark
 
 # atime, its nanoseconds, ctime, its nanoseconds, number of extents; then EXTENT for each
 EXTRA = Struct("<qIqII")

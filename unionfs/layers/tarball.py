@@ -225,7 +225,7 @@ class TarLayer:
         ino = self.base + INO_OFFSET + (primary if flags & fmt.LINKED else number)
         times = (atime, mtime, ctime, atimensec, mtimensec, ctimensec)
         attr = Attr(ino, size, blocks, *times, mode, nlink, uid, gid, rdev, BLKSIZE)
-        return Entry(name, attr, number, flags & (fmt.WHITEOUT | fmt.OPAQUE))
+        return Entry(name, attr, number, flags & (fmt.WHITEOUT | fmt.OPAQUE | fmt.IMPLIED))
 
     def _extents(self, row: tuple[int, ...]) -> tuple[tuple[int, int, int], ...]:
         extents = self._index.extra(row[14])[1]

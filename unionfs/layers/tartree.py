@@ -126,8 +126,8 @@ class Tree:
         return node
 
     def _implied_inode(self) -> int:
-        """A directory that the archive does not describe: 0755, of root, of the epoch."""
-        return self._append(TAIL.pack(0, stat.S_IFDIR | 0o755, *(0,) * 8))
+        """A directory that the archive does not describe: 0755, of root, of the epoch, unless a layer below does."""
+        return self._append(TAIL.pack(index.IMPLIED, stat.S_IFDIR | 0o755, *(0,) * 8))
 
     def _append(self, record: bytes) -> int:
         number = len(self._inodes) // TAIL.size
