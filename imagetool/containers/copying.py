@@ -184,6 +184,10 @@ def _pack(out: IO[bytes], path: str, name: str = ".") -> None:
         tar.add(path, arcname=name)
 
 
+FILTER = {"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}
+"""Since Python 3.11.4. Before, the root that this process has changed to is all that keeps names inside."""
+
+
 def _unpack(stream: IO[bytes], place: Landing, *, owner: int | None) -> None:
     with tarfile.open(fileobj=stream, mode="r|") as tar:
         for member in tar:
@@ -205,4 +209,6 @@ def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Landing, owner: i
     full = os.path.join(place.directory, member.name)
     if not member.isdir() and os.path.islink(full):
         os.unlink(full)
-    tar.extract(member, place.directory, numeric_owner=True, filter="tar")
+    if ".." in member.name.split("/"):
+        raise UsageError(f"the archive has {member.name!r}, which is not below its root")
+    tar.extract(member, place.directory, numeric_owner=True, **FILTER)  # type: ignore[arg-type]
