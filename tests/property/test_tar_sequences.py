@@ -102,7 +102,7 @@ def shown(layer: TarLayer) -> dict:
             data = contents(layer, entry)
         elif kind == stat.S_IFLNK:
             data = layer.readlink(entry.handle)
-        result[path] = entry.mark, kind, data, len(layer.aliases(entry.attr.ino))
+        result[path] = entry.mark & ~Mark.IMPLIED, kind, data, len(layer.aliases(entry.attr.ino))
     opaque = result.pop(b"")[0]
     assert opaque in (Mark.NONE, Mark.OPAQUE)
     return result
