@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.conformance.kit import all_rows, behaviour, getdents, names, opened, real, refuses
 
-MANY = 1500
+MANY = 800
 
 
 def _fill(d: Path, count: int = MANY) -> list[bytes]:
@@ -178,7 +178,7 @@ def two_listings_do_not_disturb_each_other(d: Path) -> None:
 
 @behaviour()
 def names_removed_during_a_listing_lose_no_others(d: Path) -> None:
-    expected = set(_fill(d, 500))
+    expected = set(_fill(d, 300))
     seen: set[bytes] = set()
     doomed = {name for name in expected if name.endswith((b"3", b"7"))}
     with opened(d) as fd:
@@ -192,7 +192,7 @@ def names_removed_during_a_listing_lose_no_others(d: Path) -> None:
 
 @behaviour()
 def names_added_during_a_listing_repeat_and_lose_no_others(d: Path) -> None:
-    expected = _fill(d, 500)
+    expected = _fill(d, 300)
     with opened(d) as fd:
         rows = real(getdents(fd, 1024))
         for i in range(200):
@@ -203,10 +203,10 @@ def names_added_during_a_listing_repeat_and_lose_no_others(d: Path) -> None:
 
 @behaviour()
 def names_renamed_during_a_listing_lose_no_others(d: Path) -> None:
-    expected = _fill(d, 500)
+    expected = _fill(d, 300)
     with opened(d) as fd:
         rows = real(getdents(fd, 1024))
-        for i in range(0, 500, 5):
+        for i in range(0, 300, 5):
             (d / f"file-{i:05d}").rename(d / f"renamed-{i}")
         rows += real(all_rows(fd, 1024))
     kept = [name for name in expected if int(name[5:]) % 5]

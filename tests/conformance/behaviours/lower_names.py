@@ -268,17 +268,17 @@ def merged_listing_resumes_from_every_offset(d: Path) -> None:
             assert [later.name for later in all_rows(fd)] == [later.name for later in rows[i + 1 :]]
 
 
-@behaviour([{f"d/f{i}": b"" for i in range(300)}, {f"d/g{i}": b"" for i in range(300)}])
+@behaviour([{f"d/f{i}": b"" for i in range(150)}, {f"d/g{i}": b"" for i in range(150)}])
 def merged_listing_under_change_loses_and_repeats_nothing(d: Path) -> None:
     with opened(d / "d") as fd:
         rows = real(getdents(fd, 1024))
-        for i in range(0, 300, 3):
+        for i in range(0, 150, 3):
             (d / "d" / f"f{i}").unlink()
             (d / "d" / f"g{i}").rename(d / "d" / f"moved{i}")
             (d / "d" / f"new{i}").write_bytes(b"")
             (d / "d" / f"g{i + 1}").write_bytes(b"copied up")
         rows += real(all_rows(fd, 1024))
-    steady = [b"%c%d" % (letter, i) for letter in b"fg" for i in range(300) if i % 3]
+    steady = [b"%c%d" % (letter, i) for letter in b"fg" for i in range(150) if i % 3]
     assert sorted(row for row in rows if row in set(steady)) == sorted(steady)
 
 
