@@ -84,6 +84,10 @@ class Mounts:
         opened = mounts.union(made, options, self._boxes[box], allowed=allowed)
         return self._until_end(opened)
 
+    def opened(self, made: mounts.Stack, options: str = "", *, box: str = "root") -> mounts.Opened:
+        """As `union`, but to be ended by the test, which can mount the same layers again."""
+        return mounts.union(made, options, self._boxes[box])
+
     def overlay(self, made: mounts.Stack, options: str = "", *, box: str = "root") -> mounts.Mounted:
         """Mounts the stack with kernel overlayfs."""
         return self._until_end(mounts.overlay(made, options, self._boxes[box]))
