@@ -42,7 +42,7 @@ class Worker:
 
     def run(self) -> dict[Path, bytes]:
         """Works, checking its own files on the way; gives what they hold in the end."""
-        alone = [self.create, self.change, self.move, self.check, self.remove]
+        alone: list[Action] = [self.create, self.change, self.move, self.check, self.remove]
         for _ in range(STEPS):
             self._random.choice([*alone * 2, self.disturb, self.rewrite, self.shuffle, self.walk])()
         for path, content in self._own.items():
@@ -86,13 +86,17 @@ class Worker:
             del self._own[path]
             assert not path.exists()
 
+    def _one_of(self, *actions: Action) -> None:
+        self._random.choice(actions)()
+
+    def _shared(self) -> Path:
+        return self._folder() / f"shared{self._random.randrange(5)}"
+
     def disturb(self) -> None:
         """Makes, links and removes names that the others use too."""
-        one, two = (self._folder() / f"shared{self._random.randrange(5)}" for _ in range(2))
+        one, two = self._shared(), self._shared()
         with suppress(FileExistsError, FileNotFoundError):
-            self._random.choice(
-                [one.touch, one.unlink, partial(os.link, one, two), partial(one.rename, two)]
-            )()
+            self._one_of(one.touch, one.unlink, partial(os.link, one, two), partial(one.rename, two))
 
     def rewrite(self) -> None:
         """Changes a file of the layers, which several may copy up at once."""
