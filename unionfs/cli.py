@@ -35,6 +35,7 @@ the upper directory; without one the mount is read-only. Returns when the mount 
               uidmapping=D:V:N gidmapping=    owner D on disk is V in the mount, and the next N-1
               squash_to_root squash_to_uid= squash_to_gid=   show all files as owned by one user
               xattr_permissions=2             keep owners and modes in user.containers.override_stat
+              wh_files=off                    files called .wh.NAME in directory layers are files, not whiteouts
               userxattr noxattrs noacl metacopy=on|off|BYTES context= private fsname= subtype=
               driver=kernel|pyfuse3 io=auto|cached|passthrough timeout=SECONDS writeback=on|off
               poll=MICROSECONDS readahead=BYTES max_read=BYTES log=FILE

@@ -110,6 +110,7 @@ class Policy(NamedTuple):
     acl: bool = True  # POSIX ACLs are shown and stored
     ids: IdMap | None = None  # owners on disk <-> owners in the view; None: the same
     override: bytes = b""  # the xattr that keeps owner and mode where the server may not chown; b"": none
+    wh_files: bool = True  # `.wh.NAME` in a directory layer deletes NAME, as in a tar
     covered: bool = (
         False  # an overlayfs is mounted on the view, for which its own xattrs have to stay escaped
     )

@@ -73,6 +73,7 @@ class MountOptions(NamedTuple):
     xattrs: bool = True
     acl: bool = True
     metacopy_from: int | None = None  # bytes
+    wh_files: bool = True
     top: str = "fuse"  # who takes the changes: our server, or the kernel's overlayfs
     driver: str = "kernel"
     io: str = "auto"
@@ -290,6 +291,7 @@ _VALUES: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "xattr_permissions": ("override", _override),
     "noxattrs": ("xattrs", _off),
     "metacopy": ("metacopy_from", _metacopy),
+    "wh_files": ("wh_files", _switch),
     "top": ("top", _choice("fuse", "overlay")),
     "driver": ("driver", _choice("kernel", "pyfuse3")),
     "io": ("io", _choice("auto", "cached", "passthrough")),

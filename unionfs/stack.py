@@ -88,6 +88,7 @@ def policy(options: MountOptions) -> Policy:
         acl=options.acl,
         ids=options.ids,
         override=options.override,
+        wh_files=options.wh_files,
         covered=options.top == "overlay",
     )
     return chosen if options.metacopy_from is None else chosen._replace(metacopy_from=options.metacopy_from)
@@ -99,7 +100,8 @@ def open_stack(places: Places, chosen: Policy) -> Stack:
     A tree that is to be covered has no top layer: that is only made ready for the kernel.
     """
     with ExitStack() as undo:
-        layers = [_open_layer(path, chosen, undo) for path in places.lowers]
+        lowest = len(places.lowers) - 1
+        layers = [_open_layer(path, chosen, undo, i == lowest) for i, path in enumerate(places.lowers)]
         upper, locks = None, []
         if places.upper:
             locks.append(_lock(places.upper, "upper directory"))
@@ -139,10 +141,16 @@ def ready_for_kernel(upper: int, work: int, names: Names) -> None:
         raise SetupError(f"the upper or the work directory cannot be changed: {e.strerror}", hint=hint) from e
 
 
-def _open_layer(path: str, chosen: Policy, undo: ExitStack) -> Layer:
+def _open_layer(path: str, chosen: Policy, undo: ExitStack, lowest: bool) -> Layer:
     layer: Layer
     if os.path.isdir(path):
-        layer = DirLayer(os.fsencode(path), userxattr=chosen.userxattr, override_key=chosen.override)
+        layer = DirLayer(
+            os.fsencode(path),
+            userxattr=chosen.userxattr,
+            override_key=chosen.override,
+            wh_files=chosen.wh_files,
+            lowest=lowest,
+        )
     else:
         layer = tar = open_tar_layer(path)
         if tar.warning:

@@ -1,4 +1,4 @@
-"""The on-disk format of deletions and moves, as the kernel's overlayfs writes it (overlayfs.rst).
+"""The on-disk formats of deletions and moves: the kernel's overlayfs's (overlayfs.rst), and files that say so.
 
 Constants and pure readings only; `layers/directory.py` and `upper.py` do the system calls.
 """
@@ -9,6 +9,11 @@ import os
 import stat
 
 WHITEOUT_DEV = 0  # a character device 0:0
+
+FILE_PREFIX = b".wh."
+"""A file `.wh.NAME` deletes NAME, in the form of AUFS and OCI (image-spec, layer.md)."""
+OPAQUE_FILE = b".wh..wh..opq"
+"""In a directory: that it is opaque."""
 
 
 class Names:

@@ -22,6 +22,11 @@ DEVIATIONS = [
         "overlay* kernel-overlaytop-*",
         "overlayfs does not take RENAME_WHITEOUT",
     ),
+    Deviation(
+        "wh_file_of_a_layer_* wh_files_of_a_layer_are_not_seen entry_beside_its_wh_file_covers_what_is_below",
+        "native-* overlay overlay-*",
+        "deletions in the form of files are for tar layers and mount programs",
+    ),
     Deviation("rename_can_leave_a_whiteout", "kernel-* pyfuse3-*", "the whiteout hides the name, itself too"),
     Deviation(
         "map_of_a_lower_file_sees_what_another_writes",

@@ -126,6 +126,11 @@ def test_metacopy(value: str, size: int | None) -> None:
     assert parse([f"metacopy={value}"]).metacopy_from == size
 
 
+def test_wh_files() -> None:
+    assert parse([]).wh_files
+    assert not parse(["wh_files=off"]).wh_files
+
+
 def test_squash_to_an_id_goes_before_squash_to_root() -> None:
     assert parse(["squash_to_root"]).ids == IdMap(squash_uid=0, squash_gid=0)
     assert parse(["squash_to_uid=7,squash_to_root"]).ids == IdMap(squash_uid=7, squash_gid=0)

@@ -1,4 +1,4 @@
-"""DirLayer: a plain directory as a read-only layer, with deletions and moves as overlayfs writes them.
+"""DirLayer: a plain directory as a read-only layer, with deletions and moves in the forms of whiteout.py.
 
 Owns the descriptors of the directories it has visited, at most MAX_OPEN at a time.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 
 from unionfs import override, sysfd, whiteout
 from unionfs.errors import SetupError
 from unionfs.layers.base import Entry, Handle, Source
-from unionfs.model import Attr, Mark
+from unionfs.model import NAME_MAX, Attr, Mark
 
 MAX_OPEN = 4096
 INO_LIMIT = 1 << 48
@@ -45,9 +46,20 @@ class DirLayer:
     """A directory. `userxattr` says which of the overlay's two namespaces its marks are in.
 
     `override_key` names an extended attribute that corrects owner and mode (override.py); b"" for none.
+    `wh_files`: names that begin with `.wh.` are whiteouts too, as containers/storage unpacks layers for a mount
+    program; the names themselves are not there then. `lowest`: there is no layer below, so that nothing need be
+    looked for that only hides what is there.
     """
 
-    def __init__(self, path: bytes, *, userxattr: bool = False, override_key: bytes = b"") -> None:
+    def __init__(
+        self,
+        path: bytes,
+        *,
+        userxattr: bool = False,
+        override_key: bytes = b"",
+        wh_files: bool = False,
+        lowest: bool = False,
+    ) -> None:
         try:
             self._root_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as e:
@@ -55,6 +67,8 @@ class DirLayer:
         self.where = path
         self._names = whiteout.USER if userxattr else whiteout.TRUSTED
         self._override = override_key
+        self._wh_files = wh_files
+        self._hides_by_files = wh_files and not lowest
         self._open: dict[Path, None] = {}  # INVARIANT: exactly the paths, but for the root, with fd >= 0
         self.base = 0
         self._odd: dict[tuple[int, int], int] = {}
@@ -89,8 +103,14 @@ class DirLayer:
     def lookup(self, parent: Handle, name: bytes) -> Entry | None:
         assert isinstance(parent, Path)
         fd = self._fd(parent)
+        if self._wh_files and name.startswith(whiteout.FILE_PREFIX):
+            return None
         st = sysfd.lstat_or_none(fd, name)
-        return None if st is None else self._entry(parent, fd, name, st)
+        if st is not None:
+            return self._entry(parent, fd, name, st)
+        if self._hides_by_files and (st := wh_file(fd, name)):
+            return Entry(name, self._attr(st, fd, b""), Path(parent, name), Mark.WHITEOUT)
+        return None
 
     def entry(self, handle: Handle) -> Entry:
         assert isinstance(handle, Path)
@@ -111,9 +131,10 @@ class DirLayer:
         assert isinstance(parent, Path)
         fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._fd(parent))
         try:
-            return [os.fsencode(name) for name in os.listdir(fd)]
+            names = [os.fsencode(name) for name in os.listdir(fd)]
         finally:
             os.close(fd)
+        return [n for n in names if n[:4] != whiteout.FILE_PREFIX] if self._wh_files else names
 
     def marks(self, entry: Entry) -> Entry:
         mode = entry.attr.mode
@@ -121,6 +142,8 @@ class DirLayer:
             return entry
         fd, name = self._at(entry.handle)
         mark, redirect = read_marks(self._names, partial(readable, fd, name), is_dir=stat.S_ISDIR(mode))
+        if self._hides_by_files and stat.S_ISDIR(mode) and self._is_opaque_by_file(entry.handle):
+            mark |= Mark.OPAQUE
         return entry._replace(mark=entry.mark | mark, redirect=redirect) if mark else entry
 
     # -- contents
@@ -212,12 +235,26 @@ class DirLayer:
             path.xattr_whiteouts = value == whiteout.OPAQUE_MAY_HAVE_XATTR_WHITEOUTS
         return path.xattr_whiteouts
 
+    def _is_opaque_by_file(self, handle: Handle) -> bool:
+        """Whether a directory says so, or stands beside its own whiteout, which is of the layers below."""
+        assert isinstance(handle, Path)
+        with suppress(PermissionError):  # what may not be looked into cannot count
+            if sysfd.lstat_or_none(self._fd(handle), whiteout.OPAQUE_FILE):
+                return True
+        return handle.parent is not None and wh_file(self._fd(handle.parent), handle.name) is not None
+
     def _attr(self, st: os.stat_result, fd: int, name: bytes) -> Attr:
         ino = st.st_ino
         if st.st_dev != self._dev or not 0 < ino < ODD_INO:
             ino = self._odd.setdefault((st.st_dev, ino), ODD_INO + len(self._odd))
         attr = sysfd.attr_of(st, self.base + ino)
         return override.applied(attr, self._override, fd, name) if self._override else attr
+
+
+def wh_file(fd: int, name: bytes) -> os.stat_result | None:
+    """The file that deletes a name, if there is one."""
+    marker = whiteout.FILE_PREFIX + name
+    return sysfd.lstat_or_none(fd, marker) if len(marker) <= NAME_MAX else None
 
 
 def readable(fd: int, name: bytes, key: bytes) -> bytes | None:

@@ -14,15 +14,14 @@ from unionfs.layers.index import TAIL, Image
 from unionfs.layers.tarheader import HARDLINK, SYMLINK_MAX, Damaged, Member, More
 from unionfs.layers.tarpack import Dir, Packer
 from unionfs.model import NAME_MAX
+from unionfs.whiteout import FILE_PREFIX, OPAQUE_FILE
 
 ENTRIES_MAX = (
     1 << 23
 )  # 2 to 3 GiB of memory to build, which a hostile download of a few megabytes can ask for
 BLOB_MAX = 1 << 29  # bytes of link targets and attributes: 64 for each of as many entries
 _PARENTS_MAX = 1 << 16  # paths that are remembered; archives go through a tree folder by folder
-WHITEOUT_PREFIX = b".wh."
 META_PREFIX = b".wh..wh."  # AUFS's own files, and the opaque marker
-OPAQUE_MARKER = b".wh..wh..opq"
 _HIDDEN_XATTRS = (b"trusted.overlay.", b"user.overlay.")  # what a layer may not decide about the union
 
 _ODD = frozenset((b"", b".", b".."))
@@ -86,7 +85,7 @@ class Tree:
     def _attach(self, parent: Dir, name: bytes, child: int | Dir) -> None:
         if len(name) > NAME_MAX:
             raise Damaged(f"a name of {len(name)} bytes is longer than {NAME_MAX}")
-        if name[:4] == WHITEOUT_PREFIX:
+        if name[:4] == FILE_PREFIX:
             if name[4:] in _ODD:
                 raise Damaged("a whiteout of no name")
             self._marked[parent] = None
@@ -220,9 +219,9 @@ class Tree:
     def _normalise(self, directory: Dir) -> None:
         """Whiteouts lose their prefix and become marks; a real entry wins, a real directory turns opaque."""
         children = directory.children
-        for raw in [name for name in children if name.startswith(WHITEOUT_PREFIX)]:
+        for raw in [name for name in children if name.startswith(FILE_PREFIX)]:
             del children[raw]
-            if raw == OPAQUE_MARKER:
+            if raw == OPAQUE_FILE:
                 self._inodes[directory.inode * TAIL.size] |= index.OPAQUE
             elif not raw.startswith(META_PREFIX):
                 hidden = children.setdefault(raw[4:], 0)

@@ -385,3 +385,43 @@ def negative_names_in_lower_directories_appear_once_created(d: Path) -> None:
     assert names(d / "e") == ["new", "y"]
     with refuses(ENOENT):
         (d / "d" / "new").stat()
+
+
+@behaviour(
+    [{".wh.f": b"", ".wh.d": b"", "s/.wh.l": b""}, {"f": b"x", "d/g": b"", "s/l": symlink("f"), "s/m": b""}]
+)
+def wh_file_of_a_layer_deletes_a_name(d: Path) -> None:
+    assert names(d) == ["s"]
+    assert names(d / "s") == ["m"]
+    with refuses(ENOENT):
+        os.lstat(d / "s" / ".wh.l")
+    (d / "f").write_bytes(b"new")
+    (d / "d").mkdir()
+    assert names(d / "d") == []
+    (d / "f").unlink()
+    (d / "d").rmdir()
+    assert names(d) == ["s"]
+
+
+@behaviour([{"d": {".wh..wh..opq": b"", "new": b""}}, {"d": {"old": b""}}])
+def wh_file_of_a_layer_makes_a_directory_opaque(d: Path) -> None:
+    assert names(d / "d") == ["new"]
+    (d / "d").rename(d / "e")
+    assert names(d / "e") == ["new"]
+    assert names(d) == ["e"]
+
+
+@behaviour([{".wh.d": b"", "d/new": b"", ".wh.f": b"", "f": b"new"}, {"d/old": b"", "f": b"old"}])
+def entry_beside_its_wh_file_covers_what_is_below(d: Path) -> None:
+    assert names(d) == ["d", "f"]
+    assert names(d / "d") == ["new"]
+    assert (d / "f").read_bytes() == b"new"
+
+
+@behaviour([{"x": b""}, {".wh..wh.aufs": b"", "a": b"", "l" * 255: b""}])
+def wh_files_of_a_layer_are_not_seen(d: Path) -> None:
+    assert names(d) == ["a", "l" * 255, "x"]
+    with refuses(ENOENT):
+        os.lstat(d / ("m" * 255))
+    (d / ".wh.a").write_bytes(b"in the top layer it is a name as others")
+    assert names(d) == [".wh.a", "a", "l" * 255, "x"]
