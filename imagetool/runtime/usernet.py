@@ -51,8 +51,9 @@ class Slirp:
         self._process.communicate()
 
     def _await(self, reader: int) -> None:
-        ready, _, _ = select.select([reader], [], [], _PATIENCE)
-        if ready and os.read(reader, 1):
+        poller = select.poll()
+        poller.register(reader, select.POLLIN)
+        if poller.poll(_PATIENCE * 1000) and os.read(reader, 1):
             return
         self._process.kill()
         _, errors = self._process.communicate()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pty
-import select
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.support import command
+from tests.support.process import readable
 from tests.support.registry import Server
 from tests.support.sandbox import CHECKOUT, ROOT, Sandbox
 
@@ -100,8 +100,7 @@ def _conversation(master: int, lines: list[str]) -> str:
     shown, deadline = b"", time.monotonic() + TIMEOUT
     asked = 0
     while time.monotonic() < deadline:
-        ready, _, _ = select.select([master], [], [], 0.1)
-        if ready:
+        if readable(master, 0.1):
             try:
                 part = os.read(master, 4096)
             except OSError:  # the other side is closed

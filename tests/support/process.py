@@ -96,13 +96,19 @@ def _report(function: Callable[[], object], writer: int) -> NoReturn:
 def _read_all(fd: int, deadline: float) -> bytes:
     parts = b""
     while True:
-        ready, _, _ = select.select([fd], [], [], max(0, deadline - time.monotonic()))
-        if not ready:
+        if not readable(fd, deadline - time.monotonic()):
             raise TimeoutError
         part = os.read(fd, 1 << 16)
         if not part:
             return parts
         parts += part
+
+
+def readable(fd: int, timeout: float) -> bool:
+    """Whether something is to be read within `timeout` seconds. select(2) would refuse descriptors from 1024 on."""
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(max(0, timeout) * 1000))
 
 
 def wait_until(condition: Callable[[], bool], timeout: float, what: str) -> None:

@@ -1,7 +1,7 @@
 """Through a proxy: plain requests with the whole URL, TLS in a tunnel, and no proxy where none is wanted."""
 
 import base64
-import select
+import selectors
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -65,12 +65,15 @@ class Tunnel:
 
 
 def _pump(one: socket.socket, other: socket.socket) -> None:
-    while True:
-        for ready in select.select([one, other], [], [], 20)[0]:
-            data = ready.recv(1 << 16)
-            if not data:
-                return
-            (other if ready is one else one).sendall(data)
+    with selectors.DefaultSelector() as selector:
+        selector.register(one, selectors.EVENT_READ, other)
+        selector.register(other, selectors.EVENT_READ, one)
+        while True:
+            for key, _ in selector.select(20):
+                data = key.fileobj.recv(1 << 16)  # type: ignore[union-attr]
+                if not data:
+                    return
+                key.data.sendall(data)
 
 
 def test_plain_requests_go_to_the_proxy(world: World, bad: Hostile, layout: Layout) -> None:
