@@ -167,9 +167,15 @@ def _write(fd: int, data: bytes) -> None:
         try:
             view = view[os.write(fd, view) :]
         except BlockingIOError:
-            select.select([], [fd], [])
+            _until_writable(fd)
         except OSError:  # nobody reads any more; the other direction says when it is over
             return
+
+
+def _until_writable(fd: int) -> None:
+    poller = select.poll()  # select(2) refuses descriptors from 1024 on
+    poller.register(fd, select.POLLOUT)
+    poller.poll()
 
 
 def _key(word: str, text: str) -> int:
