@@ -19,7 +19,7 @@ from unionfs.errors import SetupError
 from unionfs.options import escape, is_known
 
 _END_WAIT = 10.0  # seconds for a server to let go of the RW layer after its mount is gone
-_STUBS = (("/proc", True), ("/sys", True), ("/dev", True), ("/etc/hosts", False), ("/etc/hostname", False),
+STUBS = (("/proc", True), ("/sys", True), ("/dev", True), ("/etc/hosts", False), ("/etc/hostname", False),
           ("/etc/resolv.conf", False))  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def mount(store: Store, record: Record, directory: str) -> None:
     with disk.errors("cannot prepare the container's files"):
         for name in ("top/upper", "top/work"):
             os.makedirs(f"{directory}/{name}", exist_ok=True)
-        _make_stubs(f"{directory}/stubs", mountpoints(record))
+        make_stubs(f"{directory}/stubs", mountpoints(record))
     layers = [escape(path) for path in [*lowers(store, record), f"{directory}/stubs"]]
     words = [
         f"lowerdir={':'.join(layers)}", f"upperdir={escape(directory)}/top/upper",
@@ -86,10 +86,10 @@ def python_environment() -> dict[str, str]:
 def mountpoints(record: Record) -> list[tuple[str, bool]]:
     """(path, whether it is a directory) of what is mounted in the container, but for what is in other mounts."""
     asked = [(m.target, m.kind != "bind" or os.path.isdir(m.source)) for m in record.options.mounts]
-    return [*_STUBS, *asked]
+    return [*STUBS, *asked]
 
 
-def _make_stubs(directory: str, wanted: Iterable[tuple[str, bool]]) -> None:
+def make_stubs(directory: str, wanted: Iterable[tuple[str, bool]]) -> None:
     """Empty directories and files. Their parents belong to us, so that nothing leads out."""
     os.makedirs(directory, mode=0o755, exist_ok=True)
     for path, is_directory in wanted:

@@ -77,6 +77,8 @@ def _become(request: dict[str, Any]) -> None:
     if request["init"]:
         initproc.fork_command(CHANNEL)
     _take_session(terminal is not None)
+    if request.get("ends_with_caller"):  # who is the parent only now, and a change of identity forgets it
+        linux.prctl(linux.PR_SET_PDEATHSIG, _signal.SIGKILL)
     _Progress.stage = "exec"
     identity.execute(process["args"], process["env"])
 
@@ -146,7 +148,7 @@ def _furnish(request: dict[str, Any]) -> tuple[int, int] | None:
     process, namespaces = request["process"], request["namespaces"]
     _Progress.stage = "setting up the namespaces"
     if namespaces & linux.CLONE_NEWNET:
-        _loopback_up()
+        loopback_up()
     if request["hostname"]:
         linux.sethostname(request["hostname"].encode())
     if request["domainname"]:
@@ -168,7 +170,8 @@ def _furnish(request: dict[str, Any]) -> tuple[int, int] | None:
     return terminal
 
 
-def _loopback_up() -> None:
+def loopback_up() -> None:
+    """In this thread's network namespace."""
     probe = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
     row = fcntl.ioctl(probe.fileno(), _SIOCGIFFLAGS, struct.pack("16sh22x", b"lo", 0))
     flags = struct.unpack("16sh22x", row)[1] | _IFF_UP

@@ -85,6 +85,7 @@ def _create(spec: Mapping[str, Any], bundle: str, seccomp: bytes) -> Request:
         "namespaces": flags,
         "forks": any(n["type"] == "pid" for n in part["namespaces"]),
         "init": notes.get("imagetool.init") == "true",
+        "ends_with_caller": notes.get("imagetool.ends-with") == "caller",
         "root": os.path.join(bundle, spec["root"]["path"]),
         "readonly": bool(spec["root"].get("readonly")),
         "nodev": restricted,

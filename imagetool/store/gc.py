@@ -1,4 +1,4 @@
-"""Garbage collection: removes every file that no reference, container or living lease reaches.
+"""Garbage collection: removes every file that no reference, container, build step or living lease reaches.
 
 It holds the `gc` lock alone from the first look to the last unlink. Everything that adds to the store pins first,
 under the same lock shared, and then looks what is there: so nothing goes that somebody counts on. If any root
@@ -7,6 +7,7 @@ cannot be read, nothing is removed: what it needs is not known.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,10 @@ from imagetool.store.lock import locked, try_lock
 
 PARTIAL_AGE = 7 * 86400
 """Seconds after which a download that nobody goes on with is given up."""
+
+
+STEP_ROOTS = "roots"
+"""The key of a list of digests in a file of the build cache."""
 
 
 class Kept(NamedTuple):
@@ -66,6 +71,9 @@ def reachable(layout: Layout, *, containers_only: bool = False) -> Kept:
         _keep_digest(layout, root, kept)
     if containers_only:
         return kept
+    for root in step_roots(layout):
+        kept.blobs.add(root)
+        kept.layers.add(root)
     references = refs.read(read_index(layout).manifests)
     for name in {ref.name for ref in references}:
         _keep_named(name, kept)
@@ -92,6 +100,17 @@ def roots_of(directory: str) -> list[Digest]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [digests.parse(line) for line in lines]
+
+
+def step_roots(layout: Layout) -> Iterator[Digest]:
+    """What the build cache keeps. A file that cannot be read is of no use to builds either."""
+    for name in os.listdir(layout.steps):
+        try:
+            with open(f"{layout.steps}/{name}", "rb") as file:
+                roots = [digests.parse(text) for text in json.load(file)[STEP_ROOTS]]
+        except (OSError, ValueError, KeyError, TypeError, Malformed):
+            continue
+        yield from roots
 
 
 def _keep_named(name: str | None, kept: Kept) -> None:

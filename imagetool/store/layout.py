@@ -15,7 +15,9 @@ from imagetool.spec.manifest import Index
 from imagetool.store import disk
 
 VERSION = b'{"imageLayoutVersion":"1.0.0"}'
-DIRECTORIES = ("blobs", "blobs/sha256", "layers", "containers", "mounts", "partial", "locks", "tmp")
+DIRECTORIES = (
+    "blobs", "blobs/sha256", "layers", "containers", "mounts", "build", "build/steps", "partial", "locks", "tmp",
+)  # fmt: skip
 
 
 def default_root() -> str:
@@ -48,6 +50,14 @@ class Layout(NamedTuple):
     @property
     def mounts(self) -> str:
         return f"{self.root}/mounts"
+
+    @property
+    def build(self) -> str:
+        return f"{self.root}/build"
+
+    @property
+    def steps(self) -> str:
+        return f"{self.root}/build/steps"
 
     @property
     def temporary(self) -> str:

@@ -8,6 +8,7 @@ with its owner, or with the last child that inherited `fileno()`; the next gc re
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING
 
 from imagetool import digest as digests
@@ -31,6 +32,7 @@ class Lease:
         self.layout = layout
         self.name = f"{PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
         self._files = 0
+        self._counting = threading.Lock()
         with disk.errors("cannot lock the store"), locked(layout.lock("gc"), shared=True):
             fd = try_lock(layout.lock(self.name))
         assert fd is not None  # nobody else knows the name
@@ -108,8 +110,9 @@ class Lease:
 
     def temporary(self) -> str:
         """A path below ROOT/tmp that nobody else uses; what is left there goes with the lease."""
-        self._files += 1
-        return f"{self.layout.temporary}/{self.name}.{self._files}"
+        with self._counting:
+            self._files += 1
+            return f"{self.layout.temporary}/{self.name}.{self._files}"
 
     def close(self) -> None:
         if self._fd < 0:
