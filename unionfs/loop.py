@@ -44,6 +44,7 @@ async def main(
     server.guard = guard = Guard(device)
     service = Service(server, stack, job.places.target, fd, device, guard)
     failure: Exception | None = None
+    tried = trio.Event()  # the overlayfs is there, or cannot be
     async with trio.open_nursery() as nursery:
 
         async def keep() -> None:
@@ -56,6 +57,8 @@ async def main(
                 failure = e
                 nursery.cancel_scope.cancel()
                 return
+            finally:
+                tried.set()
             nursery.start_soon(service.watch_signals)
             nursery.start_soon(_harmlessly, service.listen)
             if job.lifeline is not None:
@@ -64,6 +67,7 @@ async def main(
         nursery.start_soon(keep)
         try:
             await server.serve()
+            await tried.wait()  # a tree that overlayfs lets go of at once has a reason, which is on its way
         except Exception as e:  # to be raised as it is, not in a group
             failure = e
         nursery.cancel_scope.cancel()

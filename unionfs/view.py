@@ -64,6 +64,9 @@ class View:
         return digest.digest()
 
     def close(self) -> None:
+        for node in self.nodes.nodes.values():
+            if node is not self.nodes.root:  # whose descriptor is the top layer's own
+                self._let_go(node)
         for layer in self.layers:
             layer.close()
         if self.upper is not None:

@@ -45,6 +45,19 @@ def refused(number: int) -> pytest.RaisesExc[OSError]:
     return pytest.RaisesExc(OSError, check=lambda e: e.errno == number)
 
 
+def test_closing_a_tree_closes_every_descriptor(union: Union) -> None:
+    before = os.listdir("/proc/self/fd")
+    fs = union({"d/f": b"1", "d/sub/g": b"2"})
+    fs.write("d/f", b"L")
+    fs.create("new", b"mine")
+    fs.ino("new")
+    fs.unlink("new")
+    fs.rename("d/sub", "moved")
+    fs.close()
+    assert os.listdir("/proc/self/fd") == before
+    fs.mount()
+
+
 def test_upper_layers_hide_lower_ones(union: Union) -> None:
     fs = union({"a": b"top", "gone": WHITEOUT}, {"a": b"below", "gone": b"x", "b": b"kept"})
     assert (fs.read("a"), fs.read("b"), fs.listing()) == (b"top", b"kept", ["a", "b"])
