@@ -122,12 +122,12 @@ def machine() -> dict[str, str]:
         "kernel": platform.release(),
         "system": release.get("PRETTY_NAME", ""),
         "python": platform.python_version(),
-        "fuse-overlayfs": _version("fuse-overlayfs"),
-        "unionfs-fuse": _version("unionfs-fuse"),
+        "fuse-overlayfs": version("fuse-overlayfs"),
+        "unionfs-fuse": version("unionfs-fuse"),
     }
 
 
-def _version(package: str) -> str:
+def version(package: str) -> str:
     try:
         return run(["dpkg-query", "-W", "-f", "${Version}", package])
     except (Failed, OSError):
