@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from imagetool.build.glob import BadPattern, compiled
@@ -20,11 +21,28 @@ class Rule(NamedTuple):
     regex: re.Pattern[str]
 
 
+Matches = tuple[bool, ...]
+"""Which of the rules match a path or a directory above it."""
+
+
 class Ignore:
     """The rules of one .dockerignore file; without any, nothing is excluded."""
 
     def __init__(self, rules: tuple[Rule, ...] = ()) -> None:
         self.rules = rules
+        plain = not any(rule.exception for rule in rules)
+        self._any = re.compile("|".join(rule.regex.pattern for rule in rules), re.S) if plain else None
+
+    def __bool__(self) -> bool:
+        return bool(self.rules)
+
+    @classmethod
+    def of(cls, patterns: Iterable[str], what: str) -> Ignore:
+        """The rules of patterns that are not in a file. UsageError, saying `what` they are, for a bad one."""
+        try:
+            return cls(tuple(rule for pattern in patterns if (rule := _rule(pattern))))
+        except BadPattern as error:
+            raise UsageError(f"{what}: {error.text}") from error
 
     @classmethod
     def parse(cls, text: str, file: str = ".dockerignore") -> Ignore:
@@ -47,6 +65,21 @@ class Ignore:
             if rule.exception == excluded and any(rule.regex.fullmatch(p) for p in chain):
                 excluded = not rule.exception
         return excluded
+
+    def below(self, path: str, parent: Matches) -> tuple[bool, Matches]:
+        """`excludes`, for whoever walks: given what matched the directory that `path` is in, () at the top."""
+        if self._any is not None:  # a directory that is left out is not walked
+            return self._any.fullmatch(path) is not None, ()
+        inherited = parent or (False,) * len(self.rules)
+        matches = tuple(
+            matched or rule.regex.fullmatch(path) is not None
+            for rule, matched in zip(self.rules, inherited, strict=True)
+        )
+        excluded = False
+        for rule, matched in zip(self.rules, matches, strict=True):
+            if matched:
+                excluded = not rule.exception
+        return excluded, matches
 
     def prunes(self, directory: str) -> bool:
         """Whether nothing in the directory can take part, so that it need not be walked."""
