@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from imagetool.errors import UsageError
+from imagetool.errors import ImageToolError, UsageError
+
+
+class StepError(ImageToolError):
+    """A step that could not be carried out, or whose command failed: where it stands, and what it said."""
+
+    def __init__(self, file: str, line: int, error: ImageToolError) -> None:
+        super().__init__(f"{file}:{line}: {error.text}", hint=error.hint)
+        self.exit_code = error.exit_code
+
+
+class CommandFailed(ImageToolError):
+    """A RUN whose command ended with another status than 0, in Docker's words; that status is the build's."""
+
+    def __init__(self, argv: tuple[str, ...], code: int) -> None:
+        super().__init__(f"The command '{' '.join(argv)}' returned a non-zero code: {code}")
+        self.exit_code = code
 
 
 class DockerfileError(UsageError):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from imagetool.build.errors import DockerfileError
+from imagetool.errors import UsageError
 
 
 class Flag(NamedTuple):
@@ -51,7 +51,7 @@ def switch(given: Mapping[str, list[str]], name: str) -> bool | None:
     return value.lower() in ("true", "1", "t") if value else None
 
 
-def duration(text: str, fail: Callable[[str, str], DockerfileError]) -> int:
+def duration(text: str, fail: Callable[[str, str], UsageError]) -> int:
     """Go's durations ("1m30s") in nanoseconds; "" and "0" are 0."""
     if text in ("", "0"):
         return 0

@@ -1,0 +1,163 @@
+"""What all stages of one build share."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from imagetool import mediatypes, mutate
+from imagetool.archive import pack
+from imagetool.build.cache import Cache, Result
+from imagetool.build.contexts import Context
+from imagetool.build.display import Display
+from imagetool.build.dockerfile import Dockerfile
+from imagetool.build.plan import BuildPlan
+from imagetool.build.runmounts import Mounts
+from imagetool.build.scope import Scope
+from imagetool.build.secrets import Secret
+from imagetool.build.state import State, from_image
+from imagetool.build.trees import Tree
+from imagetool.build.workspace import Workspace
+from imagetool.errors import ImageToolError
+from imagetool.spec import Descriptor, Platform
+from imagetool.store import disk
+from imagetool.store.lease import Lease
+from imagetool.store.read import Image
+from imagetool.store.store import Store
+from imagetool.units import time_text
+from unionfs.errors import LayerError
+from unionfs.layers.base import Layer
+from unionfs.layers.directory import DirLayer
+from unionfs.layers.tarball import open_tar_layer
+
+
+class Options(NamedTuple):
+    """What the caller of a build asks for. `top` is where the changes of steps go: auto, fuse or overlay."""
+
+    names: tuple[str, ...] = ()  # full ones
+    build_args: Mapping[str, str] = {}
+    target: str = ""
+    platform: Platform | None = None
+    labels: Mapping[str, str] = {}
+    secrets: Mapping[str, Secret] = {}
+    ssh: Mapping[str, str] = {}
+    network: str = "default"
+    allowed: frozenset[str] = frozenset()  # of network.host, security.insecure
+    cached: bool = True
+    cache_from: tuple[str, ...] = ()
+    squash: bool = False
+    debug_shell: bool = False
+    top: str = "auto"
+    epoch: int | None = None
+
+
+Find = Callable[[str, Platform], Image]
+"""The image that a reference means, for a platform; pulled if it has to be."""
+
+
+class Job:
+    """One build under way. What changes is under `lock`."""
+
+    def __init__(
+        self, store: Store, lease: Lease, workspace: Workspace, dockerfile: Dockerfile, plan: BuildPlan,
+        context: Context, tree: Tree, options: Options, find: Find, display: Display,
+    ) -> None:  # fmt: skip
+        self.store, self.lease, self.workspace = store, lease, workspace
+        self.dockerfile, self.plan, self.options, self.display = dockerfile, plan, options, display
+        self.platform = options.platform or Platform.host()
+        self.cache = Cache(store, lease, reading=options.cached)
+        self.mounts = Mounts(store, workspace, options.secrets, options.ssh)
+        self.context = context
+        self.lock = threading.Lock()
+        self.states: dict[int, State] = {}  # of the stages that are complete
+        self.given_up = threading.Event()
+        self._tree, self._tree_lock = tree, threading.Lock()
+        self._find = find
+        self._images: dict[tuple[str, str], Image] = {}
+        self._image_lock = threading.Lock()
+
+    @contextmanager
+    def tree(self) -> Iterator[Tree]:
+        """The context's files, for one stage at a time."""
+        with self._tree_lock:
+            yield self._tree
+
+    def image(self, name: str, platform: Platform | None = None) -> Image:
+        wanted = platform or self.platform
+        with self._image_lock:
+            key = name, str(wanted)
+            if key not in self._images:
+                image = self._find(name, wanted)
+                self.lease.pin(image.target.digest)
+                self._images[key] = image
+            return self._images[key]
+
+    def source(self, meant: int | str) -> State:
+        """What a `--from` or `from=` means: a stage that is complete, or an image."""
+        return self.states[meant] if isinstance(meant, int) else from_image(self.image(meant), Scope())
+
+    def elsewhere(self, state: State, done: str) -> Result | None:
+        """The step in one of the images of --cache-from: upon the same history and layers, the same line."""
+        for name in self.options.cache_from:
+            image = self.image(name)
+            found = next_step(image, state, done)
+            if found is not None:
+                if found.layer is not None and found.diff_id is not None:
+                    self.lease.pin(found.layer.digest, found.diff_id)
+                    self.store.ensure_layers(image)
+                return found
+        return None
+
+    def now(self) -> str:
+        epoch = self.options.epoch
+        return time_text(time.time() if epoch is None else epoch)
+
+    def check(self) -> None:
+        """Nothing is begun any more when another stage has failed."""
+        if self.given_up.is_set():
+            raise ImageToolError("the build was given up")
+
+    def packed(self, state: State, upper: str, stubs: Sequence[str]) -> Result:
+        """The change in an upper directory, over the files of `state`, as a layer in the store; nothing is no layer."""
+        options = pack.Options(epoch=self.options.epoch)
+        with self.lease.new_layer() as ingest, disk.errors("cannot read the files of a step"):
+            made = pack.pack(upper, ingest.feed, self._lowers(state, stubs), options)
+            if not made.members:
+                ingest.discard()
+                return Result(self.now())
+            blob = ingest.finish()
+        layer = Descriptor(mediatypes.layer_type(blob.compression), blob.digest, blob.size)
+        return Result(self.now(), layer, blob.diff_id)
+
+    def _lowers(self, state: State, stubs: Sequence[str]) -> list[Layer]:
+        """For what was moved or changed without its data. They are opened, not read."""
+        found: list[Layer] = []
+        try:
+            for _, diff_id in reversed(state.layers):
+                found.append(open_tar_layer(self.store.layout.layer_tar(diff_id)))
+            found += [DirLayer(path.encode()) for path in stubs]
+        except LayerError as error:
+            for layer in found:
+                layer.close()
+            raise ImageToolError(str(error)) from error
+        return found
+
+
+def next_step(image: Image, state: State, done: str) -> Result | None:
+    """PURE: what the image has where its history goes on from that of `state` with the line `done`."""
+    ours = mutate.complete_history(state.draft.config)
+    theirs = mutate.complete_history(image.config)
+    count = len(state.draft.layers)
+    if len(theirs) <= len(ours) or theirs[len(ours)].created_by != done:
+        return None
+    lines = [step.created_by for step in ours] == [step.created_by for step in theirs[: len(ours)]]
+    if not lines or state.draft.config.diff_ids != image.config.diff_ids[:count]:
+        return None
+    step = theirs[len(ours)]
+    if step.empty_layer:
+        return Result(step.created)
+    layer, diff_id = list(image.layers())[count]
+    return Result(step.created, layer, diff_id)
