@@ -5,7 +5,6 @@ The plain functions run a trio loop of their own and must not be called inside o
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -98,13 +97,21 @@ def push(
 
     `compression`: `gzip`, `zstd` or `zstd:LEVEL` for layers that were made here. Raises ImageToolError.
     """
+    from imagetool.registry import already
+    from imagetool.registry.outgoing import Options
+
+    found = store or Store.open()
+    options = Options(_platform(platform), all_platforms, compression=compression)
+    registries, reference = named(name, insecure=insecure)
+    if (sent := already.push(found, reference.tagged(), registries, options, progress)) is not None:
+        return sent
     import trio
 
     return trio.run(
         partial(
             push_async,
             name,
-            store=store,
+            store=found,
             platform=platform,
             all_platforms=all_platforms,
             compression=compression,
@@ -126,10 +133,11 @@ async def push_async(
 ) -> Descriptor:
     """`push` for trio programs."""
     from imagetool.registry import push as pushing
+    from imagetool.registry.outgoing import Options
     from imagetool.registry.remote import connect
 
     registries, reference = named(name, insecure=insecure)
-    options = pushing.Options(_platform(platform), all_platforms, compression=compression)
+    options = Options(_platform(platform), all_platforms, compression=compression)
     async with connect(registries=registries) as remote:
         return await pushing.push(store or Store.open(), reference, remote, options, progress)
 
@@ -227,6 +235,8 @@ async def _explained(error: RegistryError, remote: Remote, reference: Reference)
         return Missing(text, hint=error.hint or "is the name right?", status=error.status)
     if reference.tag in tags:
         return error
+    import difflib
+
     close = difflib.get_close_matches(reference.tag, tags, n=1)
     hint = f"did you mean {reference.with_tag(close[0]).familiar()}?" if close else ""
     return Missing(f"manifest for {reference.familiar()} not found", hint=hint, status=error.status)

@@ -70,7 +70,9 @@ class ImageTool(Program):
     name = "imagetool"
 
     def _command(self, *words: str) -> Argv:
-        return [sys.executable, "-m", "imagetool", "--root", str(self.home), *words]
+        script = Path(sys.executable).with_name("imagetool")
+        program = [str(script)] if script.exists() else [sys.executable, "-m", "imagetool"]
+        return [*program, "--root", str(self.home), *words]
 
     def pull(self, name: str) -> list[Argv]:
         return [self._command("pull", "-q", name)]

@@ -12,6 +12,10 @@ Importing this package costs nothing; its modules are imported by those who go t
         remote.repositories(reference)[-1].manifest(tag) / .blob(descriptor) / .tags()       # to look around
     login.logout(Keyring(), domain)
 
+    already.push(store, reference, registries, push.Options(...), progress) -> Descriptor | None  # without trio
+
 Downwards: pull, push -> transfer, upload -> repository -> client -> auth -> transport -> httpcore2. PURE are
 challenge, urls, proxies and most of retry. A `progress` comes from `imagetool.progress.show(stream)`.
 """
+
+USER_AGENT = "imagetool"

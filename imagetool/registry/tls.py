@@ -5,11 +5,16 @@ the server), as for Docker and podman. SSL_CERT_FILE and SSL_CERT_DIR replace th
 (OpenSSL reads them), REQUESTS_CA_BUNDLE does where SSL_CERT_FILE is not set.
 """
 
+from __future__ import annotations
+
 import os
-import ssl
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from imagetool.errors import UsageError
+
+if TYPE_CHECKING:
+    import ssl
 
 
 class Certificates:
@@ -43,6 +48,8 @@ class Certificates:
         return next((path for path in found if os.path.isdir(path)), "")
 
     def _make(self, folder: str, verify: bool) -> ssl.SSLContext:
+        import ssl  # 6 ms, and plain HTTP needs none
+
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if verify:
@@ -78,7 +85,7 @@ def _trust(context: ssl.SSLContext, path: str) -> None:
             context.load_verify_locations(capath=path)
         else:
             context.load_verify_locations(cafile=path)
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:  # ssl.SSLError is one
         raise UsageError(f"cannot use the certificate authorities of {path}: {_why(error)}") from None
 
 
@@ -86,7 +93,7 @@ def _show(context: ssl.SSLContext, path: str) -> None:
     key = path.removesuffix(".cert") + ".key"
     try:
         context.load_cert_chain(path, key, password=_no_password)
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:  # ssl.SSLError is one
         raise UsageError(f"cannot use the client certificate {path} with {key}: {_why(error)}") from None
 
 

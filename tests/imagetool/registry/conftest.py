@@ -11,6 +11,7 @@ import trio
 
 from imagetool import reference
 from imagetool.progress import Lines
+from imagetool.registry import outgoing
 from imagetool.registry import pull as pulling
 from imagetool.registry import push as pushing
 from imagetool.registry.config import Registries
@@ -78,7 +79,7 @@ class World:
     def push(self, name: str, **options: Any) -> Descriptor:
         async def go(remote: Any) -> Descriptor:
             return await pushing.push(
-                self.store, reference.parse(name), remote, pushing.Options(**options), self._lines()
+                self.store, reference.parse(name), remote, outgoing.Options(**options), self._lines()
             )
 
         return self.run(go)
