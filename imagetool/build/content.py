@@ -37,6 +37,7 @@ class Item(NamedTuple):
     target: str = ""  # of a symbolic link
     first: Names | None = None  # an earlier item that this is a hard link of
     implied: bool = False  # a directory that keeps what it is, if it is there
+    replaces: bool = False  # whatever is in the way goes, be it a directory
     copy: Callable[[int], None] | None = None  # a regular file's bytes, into an empty file
     xattrs: Callable[[], Xattrs] = dict
 
@@ -70,7 +71,7 @@ class Document(NamedTuple):
     def items(self) -> Iterator[Item]:
         from time import time_ns
 
-        yield Item((), stat.S_IFREG | 0o644, 0, 0, time_ns(), copy=lambda fd: _write(fd, self.data))
+        yield Item((), stat.S_IFREG | 0o644, 0, 0, time_ns(), copy=lambda fd: write(fd, self.data))
 
 
 class FilePart(NamedTuple):
@@ -194,7 +195,7 @@ def _content(parent: int, name: str, info: os.stat_result) -> bytes:
 
 
 def _hash_file(parent: int, name: str, update: Callable[[bytes], object]) -> Xattrs:
-    fd = _open(parent, name)
+    fd = open_file(parent, name)
     try:
         for data in _read(fd):
             update(data)
@@ -239,7 +240,8 @@ def _item(tree: Tree, parent: int, name: str, info: os.stat_result, path: Names)
     return item._replace(rdev=info.st_rdev)
 
 
-def _open(parent: int, name: str) -> int:
+def open_file(parent: int, name: str) -> int:
+    """A descriptor of what is known to be a regular file, to read."""
     fd = os.open(name, _FILE, dir_fd=parent)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
@@ -250,12 +252,12 @@ def _open(parent: int, name: str) -> int:
 def _copy(parent: int, name: str, target: int) -> None:
     """The bytes of a file into an empty one; holes stay holes, and what the file system can share is shared."""
     with reading(name):
-        fd = _open(parent, name)
+        fd = open_file(parent, name)
     try:
         info = os.fstat(fd)
         if info.st_size <= _AT_ONCE and info.st_blocks * 512 >= info.st_size:
             for data in _read(fd):
-                _write(target, data)
+                write(target, data)
             return
         for start, end in _extents(fd, info.st_size):
             _copy_range(fd, target, start, end)
@@ -297,7 +299,7 @@ def _copy_range(source: int, target: int, start: int, end: int) -> None:
             at += count
 
 
-def _write(fd: int, data: bytes) -> None:
+def write(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]

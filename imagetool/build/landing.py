@@ -92,9 +92,9 @@ class Landing:
             self._put_directory(item, there)
             return
         if there is not None:
-            if stat.S_ISDIR(there.st_mode):
+            if stat.S_ISDIR(there.st_mode) and not item.replaces:
                 raise UsageError(f"cannot replace the directory {'/'.join(item.path)} with a file")
-            os.unlink(name, dir_fd=parent)
+            sysfd.remove_tree(parent, os.fsencode(name))
         if item.first is not None:
             self._link(item.first, name)
             return
@@ -103,6 +103,9 @@ class Landing:
 
     def _put_directory(self, item: Item, there: os.stat_result | None) -> None:
         name, parent = item.path[-1], self._parent
+        if there is not None and item.replaces and not stat.S_ISDIR(there.st_mode):
+            os.unlink(name, dir_fd=parent)
+            there = None
         if there is None:
             os.mkdir(name, 0o700, dir_fd=parent)
         elif not stat.S_ISDIR(there.st_mode):
