@@ -25,6 +25,7 @@ COPY_CHUNK = 4 << 20
 class Files:
     def __init__(self, tree: UnionTree) -> None:
         self.tree = tree
+        self._max_sources = min(MAX_SOURCES, sysfd.descriptor_limit() // 8)
         self._sources: dict[int, tuple[object, int, Source]] = {}  # ino -> (spot, layer, source)
 
     def close(self) -> None:
@@ -39,7 +40,7 @@ class Files:
         if node is None:
             return self._numbered(ino)
         if node.upper and node.data is None:
-            fd = self.upper_fd(ino)
+            fd = self._read_fd(node)
             return Source(fd, 0, os.fstat(fd).st_size)
         held = self._sources.get(ino)
         if held is not None and held[0] == node.data:
@@ -60,7 +61,7 @@ class Files:
         assert node.data is not None
         if self.tree.nodes.tars[node.data[0]] is None:
             self._drop(ino)
-            while len(self._sources) >= MAX_SOURCES:
+            while len(self._sources) >= self._max_sources:
                 self._drop(next(iter(self._sources)))
             self._sources[ino] = (node.data, node.data[0], source)
         return source
@@ -69,6 +70,11 @@ class Files:
         held = self._sources.pop(ino, None)
         if held is not None:
             self.tree.layers[held[1]].release(held[2])
+
+    def _read_fd(self, node: Node) -> int:
+        if not node.is_reg:
+            raise UnionError(errno.EISDIR if node.is_dir else errno.EINVAL)
+        return self.tree.top.read_fd(node)
 
     def upper_fd(self, ino: int) -> int:
         """An O_RDWR descriptor of a file whose bytes are in the top layer."""
@@ -83,7 +89,8 @@ class Files:
         if not node.is_reg:
             return None
         if node.upper and node.data is None:
-            return self.upper_fd(ino)
+            fd = self.upper_fd(ino) if write else self._read_fd(node)
+            return fd if self.tree.top.is_writable(node) else None
         if (
             write
             or self.tree.upper is not None

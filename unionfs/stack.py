@@ -16,7 +16,7 @@ from unionfs import sysfd
 from unionfs.errors import SetupError
 from unionfs.files import Files
 from unionfs.layers.base import Layer
-from unionfs.layers.directory import DirLayer
+from unionfs.layers.directory import MAX_OPEN, DirLayer
 from unionfs.layers.tarball import open_tar_layer
 from unionfs.links import LOST, MOVED, THIN
 from unionfs.model import Policy
@@ -101,7 +101,8 @@ def open_stack(places: Places, chosen: Policy) -> Stack:
     """
     with ExitStack() as undo:
         lowest = len(places.lowers) - 1
-        layers = [_open_layer(path, chosen, undo, i == lowest) for i, path in enumerate(places.lowers)]
+        room = sysfd.descriptor_limit() // (4 * len(places.lowers))
+        layers = [_open_layer(path, chosen, undo, i == lowest, room) for i, path in enumerate(places.lowers)]
         upper, locks = None, []
         if places.upper:
             locks.append(_lock(places.upper, "upper directory"))
@@ -141,7 +142,7 @@ def ready_for_kernel(upper: int, work: int, names: Names) -> None:
         raise SetupError(f"the upper or the work directory cannot be changed: {e.strerror}", hint=hint) from e
 
 
-def _open_layer(path: str, chosen: Policy, undo: ExitStack, lowest: bool) -> Layer:
+def _open_layer(path: str, chosen: Policy, undo: ExitStack, lowest: bool, room: int) -> Layer:
     layer: Layer
     if os.path.isdir(path):
         layer = DirLayer(
@@ -150,6 +151,7 @@ def _open_layer(path: str, chosen: Policy, undo: ExitStack, lowest: bool) -> Lay
             override_key=chosen.override,
             wh_files=chosen.wh_files,
             lowest=lowest,
+            max_open=min(MAX_OPEN, room),
         )
     else:
         layer = tar = open_tar_layer(path)

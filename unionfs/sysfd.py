@@ -75,6 +75,13 @@ def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
+def descriptor_limit() -> int:
+    """How many descriptors this process may have (RLIMIT_NOFILE)."""
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
 def open_dir(parent: int, name: bytes) -> int:
     return os.open(name, O_DIR, dir_fd=parent)
 

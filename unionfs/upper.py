@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from unionfs import override, sysfd, whiteout
 from unionfs.errors import SetupError, UnionError
-from unionfs.layers.directory import read_marks
+from unionfs.layers.directory import open_quietly, read_marks
 from unionfs.model import Attr, Policy
 from unionfs.node import Node
 
@@ -27,6 +27,9 @@ T = TypeVar("T")
 MAX_DIRS = 8192
 """Directory descriptors kept; opening one again costs an openat(2) a level."""
 MAX_FILES = 16384
+UNWRITABLE = frozenset({errno.EPERM, errno.EROFS, errno.ETXTBSY})
+"""Why nobody may open a file for writing that can be read: chattr +i or +a, a file system that has become
+read-only, a program that runs from the top layer itself."""
 
 
 class Upper:
@@ -38,8 +41,10 @@ class Upper:
         self._count = itertools.count()
         self._dirs: dict[Node, None] = {}  # INVARIANT: linked directories, but for the root, with fd >= 0
         self._files: dict[Node, None] = {}  # INVARIANT: linked regular files with fd >= 0
-        self.max_files = min(MAX_FILES, _descriptor_limit() // 4)
-        self.max_dirs = min(MAX_DIRS, _descriptor_limit() // 4)
+        self._unwritable: set[Node] = set()  # INVARIANT: regular files whose fd is O_RDONLY
+        self._evicted: list[int] = []
+        self.max_files = min(MAX_FILES, sysfd.descriptor_limit() // 4)
+        self.max_dirs = min(MAX_DIRS, sysfd.descriptor_limit() // 4)
         self.root_fd = _open_dir(upperdir, "top layer")
         self._work_root = _open_dir(workdir, "work directory")
         self._check(upperdir, workdir)
@@ -79,6 +84,7 @@ class Upper:
         return True
 
     def close(self) -> None:
+        self._close_evicted()
         for fd in (self.root_fd, self.work, self._work_root):
             if fd >= 0:
                 os.close(fd)
@@ -111,11 +117,29 @@ class Upper:
     def file_fd(self, node: Node) -> int:
         """An O_RDWR descriptor of a regular file that is in the top layer; it stays the node's."""
         if node.fd < 0:
-            fd, name = self.at(node)
-            node.fd = open_rw(fd, name)
-            self._files[node] = None
-            self._evict(self._files, self.max_files)
+            self.give_fd(node, open_rw(*self.at(node)))
+        elif node in self._unwritable:
+            fd = open_rw(*self.at(node))
+            os.close(node.fd)
+            node.fd = fd
+            self._unwritable.discard(node)
         return node.fd
+
+    def read_fd(self, node: Node) -> int:
+        """`file_fd`, or where there can be none a descriptor to read from."""
+        try:
+            return node.fd if node.fd >= 0 else self.file_fd(node)
+        except OSError as e:
+            if e.errno not in UNWRITABLE:
+                raise
+        fd, name = self.at(node)
+        self.give_fd(node, open_quietly(fd, name))
+        self._unwritable.add(node)
+        return node.fd
+
+    def is_writable(self, node: Node) -> bool:
+        """Whether the descriptor that a node has is one of `file_fd`."""
+        return node not in self._unwritable
 
     def give_fd(self, node: Node, fd: int) -> None:
         """Lets a node own the descriptor that its file was just made with."""
@@ -123,19 +147,30 @@ class Upper:
         self._files[node] = None
         self._evict(self._files, self.max_files)
 
-    @staticmethod
-    def _evict(held: dict[Node, None], room: int) -> None:
+    def _evict(self, held: dict[Node, None], room: int) -> None:
+        """Takes descriptors from nodes, the oldest first.
+
+        They are closed by the next eviction: who has asked for one may ask for another, and use both.
+        """
+        if len(held) <= room:
+            return
+        self._close_evicted()
         while len(held) > room:
             node = next(iter(held))
             del held[node]
-            os.close(node.fd)
+            self._unwritable.discard(node)
+            self._evicted.append(node.fd)
             node.fd = -1
+
+    def _close_evicted(self) -> None:
+        while self._evicted:
+            os.close(self._evicted.pop())
 
     def keep(self, node: Node) -> None:
         """Holds a node whose last name is about to go by a descriptor, which no eviction closes."""
         if node.fd < 0:
             fd, name = self.at(node)
-            node.fd = open_rw(fd, name) if node.is_reg else os.open(name, PATH_FLAGS, dir_fd=fd)
+            node.fd = self.read_fd(node) if node.is_reg else os.open(name, PATH_FLAGS, dir_fd=fd)
         self._dirs.pop(node, None)
         self._files.pop(node, None)
 
@@ -143,6 +178,7 @@ class Upper:
         """Closes a node's descriptor."""
         self._dirs.pop(node, None)
         self._files.pop(node, None)
+        self._unwritable.discard(node)
         if node.fd >= 0:
             os.close(node.fd)
             node.fd = -1
@@ -363,9 +399,3 @@ def _open_dir(path: bytes, what: str) -> int:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as e:
         raise SetupError(f"cannot open the {what} {os.fsdecode(path)}: {e.strerror}") from e
-
-
-def _descriptor_limit() -> int:
-    import resource
-
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

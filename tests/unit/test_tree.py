@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.support.core import ME, Core
 from tests.support.notation import WHITEOUT, Tree, directory, file, hardlink, symlink
 from unionfs.errors import UnionError
 from unionfs.layers.tarball import open_tar_layer
-from unionfs.model import NOW, Caller, Policy
+from unionfs.model import NOW, Caller, Change, Policy
 from unionfs.sysfd import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT
 from unionfs.tree import UnionTree
 
@@ -43,6 +44,69 @@ def union(request: pytest.FixtureRequest, scratch: Scratch) -> Iterator[Union]:
 
 def refused(number: int) -> pytest.RaisesExc[OSError]:
     return pytest.RaisesExc(OSError, check=lambda e: e.errno == number)
+
+
+def test_two_directories_are_at_hand_at_once_however_few_may_be_open(union: Union) -> None:
+    fs = union({f"l{i}/f": b"%d" % i for i in range(4)})
+    upper = fs.tree.upper
+    assert upper is not None
+    upper.max_dirs = upper.max_files = 1
+    for i in range(4):
+        fs.mkdir(f"d{i}")
+        fs.create(f"d{i}/f", b"%d" % i)
+    for i in range(4):
+        fs.rename(f"d{i}/f", f"d{(i + 1) % 4}/g")
+        fs.rename(f"l{i}/f", f"d{i}/l")
+    for i in range(4):
+        fs.link(f"d{i}/g", f"d{(i + 2) % 4}/h")
+    for i in range(4):
+        fs.rename(f"d{i}/g", f"d{(i + 1) % 4}/g", RENAME_EXCHANGE)
+        fs.files.copy_range(fs.ino(f"d{i}/h"), 0, fs.create(f"d{(i + 3) % 4}/c").ino, 0, 9)
+    # Each exchange hands on the first file, 3, by one.
+    assert [fs.read(f"d{i}/g") for i in range(4)] == [b"3", b"1", b"2", b"0"]
+    assert [fs.read(f"d{i}/h") for i in range(4)] == [b"1", b"2", b"3", b"0"]
+    assert [fs.read(f"d{i}/c") for i in range(4)] == [b"2", b"3", b"0", b"1"]
+    assert [fs.read(f"d{i}/l") for i in range(4)] == [b"0", b"1", b"2", b"3"]
+
+
+def test_a_program_that_runs_from_the_top_layer_can_be_read(union: Union) -> None:
+    fs = union({})
+    fs.create("sleep", Path("/bin/sleep").read_bytes())
+    fs.tree.setattr(fs.ino("sleep"), Change(mode=0o755))
+    fs.remount()
+    running = subprocess.Popen([fs.upper_dir / "sleep", "100"])
+    try:
+        assert fs.read("sleep")[:4] == b"\x7fELF"
+        with refused(errno.ETXTBSY):
+            fs.write("sleep", b"text")
+        assert fs.read("sleep")[:4] == b"\x7fELF"
+    finally:
+        running.kill()
+        running.wait()
+    fs.write("sleep", b"text")
+    assert fs.read("sleep")[:4] == b"text"
+
+
+def test_a_copy_without_data_may_take_blocks_for_its_attributes(union: Union) -> None:
+    fs = union({"f": b"data"})
+    fs.close()
+    (fs.upper_dir / "f").write_bytes(b"\0\0\0\0")
+    os.setxattr(fs.upper_dir / "f", "trusted.overlay.metacopy", b"")
+    fs.mount()
+    assert fs.read("f") == b"data"
+    fs.write("f", b"D")
+    assert fs.read("f") == b"Data"
+
+
+def test_a_copy_without_data_in_the_lowest_layer_is_an_error(scratch: Scratch) -> None:
+    base = Path(tempfile.mkdtemp(dir=scratch.tmpfs))
+    fs = Core(base, [{"f": file(b"\0\0\0\0", xattrs={"trusted.overlay.metacopy": b""})}])
+    assert fs.stat("f").size == 4
+    with refused(errno.EIO):
+        fs.read("f")
+    with refused(errno.EIO):
+        fs.write("f", b"D")
+    fs.close()
 
 
 def test_closing_a_tree_closes_every_descriptor(union: Union) -> None:

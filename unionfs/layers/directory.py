@@ -1,10 +1,11 @@
 """DirLayer: a plain directory as a read-only layer, with deletions and moves in the forms of whiteout.py.
 
-Owns the descriptors of the directories it has visited, at most MAX_OPEN at a time.
+Owns the descriptors of the directories it has visited, at most `max_open` at a time.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 
 from unionfs import override, sysfd, whiteout
-from unionfs.errors import SetupError
+from unionfs.errors import SetupError, UnionError
 from unionfs.layers.base import Entry, Handle, Source
 from unionfs.model import NAME_MAX, Attr, Mark
 
@@ -59,6 +60,7 @@ class DirLayer:
         override_key: bytes = b"",
         wh_files: bool = False,
         lowest: bool = False,
+        max_open: int = MAX_OPEN,
     ) -> None:
         try:
             self._root_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -67,6 +69,7 @@ class DirLayer:
         self.where = path
         self._names = whiteout.USER if userxattr else whiteout.TRUSTED
         self._override = override_key
+        self._max_open = max_open
         self._wh_files = wh_files
         self._hides_by_files = wh_files and not lowest
         self._open: dict[Path, None] = {}  # INVARIANT: exactly the paths, but for the root, with fd >= 0
@@ -155,7 +158,14 @@ class DirLayer:
     def source(self, handle: Handle) -> Source:
         fd, name = self._at(handle)
         data = open_quietly(fd, name)
-        return Source(data, 0, os.fstat(data).st_size)
+        try:
+            size = os.fstat(data).st_size
+            if size and sysfd.getxattr(data, b"", self._names.metacopy) is not None:
+                raise UnionError(errno.EIO, f"no layer has the data of {name!r}")
+            return Source(data, 0, size)
+        except BaseException:
+            os.close(data)
+            raise
 
     def release(self, source: Source) -> None:
         os.close(source.fd)
@@ -212,7 +222,7 @@ class DirLayer:
         return path.fd
 
     def _evict(self, keep: int) -> None:
-        while len(self._open) > max(MAX_OPEN, keep):
+        while len(self._open) > max(self._max_open, keep):
             path = next(iter(self._open))
             del self._open[path]
             os.close(path.fd)
