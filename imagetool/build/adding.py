@@ -99,7 +99,7 @@ class ArchivePart(NamedTuple):
                 archives.decompressed(partial(os.read, fd), tar, self.file.name)
             with layers.of_tars([tar]) as tree:
                 for item in tree.walk():
-                    yield _of_layer(tree, item)
+                    yield of_layer(tree, item)
         finally:
             os.close(fd)
             disk.unlink(tar)
@@ -176,7 +176,7 @@ def _opened(part: FilePart | UrlPart) -> int:
         return open_file(fd, part.found.path[-1])
 
 
-def _of_layer(tree: layers.Tree, item: layers.Item) -> Item:
+def of_layer(tree: layers.Tree, item: layers.Item) -> Item:
     attr = item.attr
     made = Item(
         tuple(map(os.fsdecode, item.path)), attr.mode, attr.uid, attr.gid, attr.mtime * 10**9 + attr.mtimensec,
