@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import click
 
+from imagetool.commands import flags
 from imagetool.commands.context import FAILED, Context
 from imagetool.errors import ImageToolError, UsageError
 
@@ -34,6 +35,7 @@ class Entry(NamedTuple):
 
 
 IMAGE = {
+    "build": Entry("build", "Build an image from a Dockerfile"),
     "diff": Entry("diff", "Show what differs between the files of two images"),
     "explore": Entry("explore", "Show what each layer adds, changes, deletes and wastes"),
     "history": Entry("history", "Show the steps that made an image"),
@@ -54,6 +56,10 @@ IMAGE = {
     "unpack": Entry("unpack", "Write an image's files into a directory"),
     "untag": Entry("untag", "Take names off images"),
 }
+BUILDER = {
+    "build": IMAGE["build"],
+    "prune": Entry("builder_prune", "Remove what builds have kept for the next ones"),
+}
 SYSTEM = {
     "check": Entry("check", "Verify the store, and repair it"),
     "df": Entry("df", "Show what takes space"),
@@ -67,30 +73,39 @@ CONTAINER = {
     "cp": Entry("cp", "Copy files to and from a container"),
     "diff": Entry("diff_container", "Show what a container has changed in its files"),
     "exec": Entry("exec", "Run another command in a running container"),
+    "export": Entry("export", "Write the files of a container, or an image, as one tar"),
     "inspect": Entry("inspect_container", "Show all that is known of containers"),
     "kill": Entry("kill", "Send a signal to containers"),
     "logs": Entry("logs", "Show what a container has printed"),
     "ls": Entry("ps", "List containers"),
     "list": Entry("ps"),
     "ps": Entry("ps"),
+    "pause": Entry("pause", "Let no process of containers go on"),
     "port": Entry("port", "Show the published ports of a container"),
+    "prune": Entry("prune_containers", "Remove containers that do not run"),
     "rename": Entry("rename", "Give a container another name"),
     "restart": Entry("restart", "Stop containers that run, and start them"),
     "rm": Entry("rm", "Remove containers"),
     "remove": Entry("rm"),
     "run": Entry("run", "Run a command in a new container"),
     "start": Entry("start", "Start containers"),
+    "stats": Entry("stats", "Show what running containers use"),
     "stop": Entry("stop", "Stop containers"),
     "top": Entry("top", "Show the processes of a container"),
+    "unpause": Entry("unpause", "Let the processes of paused containers go on"),
+    "update": Entry("update", "Change limits and the restart policy of containers"),
     "wait": Entry("wait", "Wait for containers to end"),
 }
 COMMANDS = {
     "attach": CONTAINER["attach"],
+    "build": IMAGE["build"],
+    "builder": Entry(BUILDER, "Manage what builds keep"),
     "commit": CONTAINER["commit"],
     "container": Entry(CONTAINER, "Manage containers"),
     "create": CONTAINER["create"],
     "kill": CONTAINER["kill"],
     "logs": CONTAINER["logs"],
+    "pause": CONTAINER["pause"],
     "port": CONTAINER["port"],
     "ps": CONTAINER["ls"],
     "rename": CONTAINER["rename"],
@@ -98,21 +113,24 @@ COMMANDS = {
     "rm": CONTAINER["rm"],
     "run": CONTAINER["run"],
     "start": CONTAINER["start"],
+    "stats": CONTAINER["stats"],
     "stop": CONTAINER["stop"],
     "top": CONTAINER["top"],
+    "unpause": CONTAINER["unpause"],
+    "update": CONTAINER["update"],
     "wait": CONTAINER["wait"],
     "completion": Entry("completion", "Print what makes a shell complete commands and names"),
     "copy": Entry("copy", "Copy an image between registries, archives, directories and the store"),
     "cp": CONTAINER["cp"],
     "diff": CONTAINER["diff"],
     "exec": CONTAINER["exec"],
-    "export": Entry("export", "Write the files of an image as one tar"),
+    "export": CONTAINER["export"],
     "history": IMAGE["history"],
     "image": Entry(IMAGE, "Manage images"),
     "images": IMAGE["ls"],
     "import": IMAGE["import"],
     "info": SYSTEM["info"],
-    "inspect": IMAGE["inspect"],
+    "inspect": Entry("inspect_any", "Show all that is known of containers and images"),
     "load": IMAGE["load"],
     "login": Entry("login", "Log in to a registry"),
     "logout": Entry("logout", "Forget the login to a registry"),
@@ -164,7 +182,11 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in self._table and not args[0].startswith("-"):
             raise UsageError(f"unknown command {args[0]!r}", hint=self._suggestion(args[0], ctx))
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not isinstance(command, click.Group):
+            interspersed = command.context_settings.get("allow_interspersed_args", True)
+            rest = flags.plain(command, rest, interspersed=interspersed)
+        return name, command, rest
 
     def _suggestion(self, wanted: str, ctx: click.Context) -> str:
         import difflib

@@ -18,11 +18,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from imagetool.containers import executors, folder, frames, prepare, rootfs
+from imagetool.containers import record as records
 from imagetool.containers import state as states
 from imagetool.containers.frames import Frame
 from imagetool.containers.log import Log
 from imagetool.containers.network import Network
-from imagetool.containers.record import Record
+from imagetool.containers.record import Record, Restart
 from imagetool.containers.state import State
 from imagetool.containers.streams import LAG, Client, Input, Output
 from imagetool.errors import Conflict, ImageToolError
@@ -73,13 +74,18 @@ class Monitor:
             began = time.monotonic()
             code = self._once(listener, restarts)
             delay = _FIRST_DELAY if time.monotonic() - began > _LONG else delay
-            if self._stopping or not self._record.restart.wants(code, restarts):
+            if self._stopping or not self._policy().wants(code, restarts):
                 return code
             self._write(self._state._replace(status="restarting"))
             if self._pause(listener, delay):
                 self._write(self._state._replace(status="exited"))
                 return code
             restarts, delay = restarts + 1, min(2 * delay, _MOST_DELAY)
+
+    def _policy(self) -> Restart:
+        """As it is now: `update` may have changed it."""
+        found = records.load(self._directory)
+        return (found or self._record).restart
 
     def _once(self, listener: socket.socket, restarts: int) -> int:
         """One start and its end; the exit code. A start that fails leaves nothing, and raises."""

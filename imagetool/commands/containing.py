@@ -1,80 +1,23 @@
-"""What `run` and `create` share: their options, and the container that these ask for."""
+"""What `run` and `create` share: from their options to the container that these ask for."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-import click
-
-from imagetool.commands.context import Context, platform_option
+from imagetool.commands.context import Context
 from imagetool.errors import ImageToolError, NotFound, UsageError
 
 if TYPE_CHECKING:
     from imagetool.containers.record import Record
     from imagetool.runtime.options import Mount, Resources
+    from imagetool.runtime.ports import Port
     from imagetool.spec import Descriptor, Platform
     from imagetool.store.read import Image
-
-SETTINGS: dict[str, Any] = {"allow_interspersed_args": False, "help_option_names": ["--help"]}
-
-
-def _many(*names: str, help: str, metavar: str) -> Callable[[Any], Any]:
-    return click.option(*names, multiple=True, metavar=metavar, help=help)
-
-
-_OPTIONS = [
-    click.argument("arguments", nargs=-1, required=True, metavar="IMAGE [COMMAND] [ARG...]"),
-    click.option("-i", "--interactive", is_flag=True, help="Keep standard input open."),
-    click.option("-t", "--tty", is_flag=True, help="Give it a terminal."),
-    click.option("--rm", "remove", is_flag=True, help="Remove the container when it ends."),
-    click.option("--name", default="", help="A name; else one is made up."),
-    _many("-e", "--env", metavar="NAME[=VALUE]", help="Set an environment variable."),
-    _many("--env-file", "env_files", metavar="FILE", help="Set those of a file."),
-    _many("-v", "--volume", "volumes", metavar="[SOURCE:]TARGET[:ro]", help="Mount a directory or a volume."),
-    _many("--mount", "mounts", metavar="KEY=VALUE,...", help="The same: type=bind|volume|tmpfs,source=,target=."),
-    _many("--tmpfs", "tmpfs", metavar="TARGET[:OPTIONS]", help="Mount a tmpfs."),
-    click.option("-w", "--workdir", default="", metavar="DIR", help="Working directory."),
-    click.option("-u", "--user", default="", metavar="USER[:GROUP]", help="Whom it runs as."),
-    _many("-p", "--publish", metavar="[IP:]HOST:CONTAINER[/udp]", help="Publish a port."),
-    _many("--expose", metavar="PORT[/udp]", help="Say that a port is listened on."),
-    click.option("--network", "--net", default="bridge", metavar="none|host|bridge", help="Network; bridge."),
-    click.option("-h", "--hostname", default="", help="Host name; the short ID."),
-    click.option("--entrypoint", default=None, metavar="COMMAND", help="Instead of the image's entrypoint."),
-    click.option("--read-only", is_flag=True, help="Make its files read-only."),
-    _many("--cap-add", metavar="CAP", help="Add a capability."),
-    _many("--cap-drop", metavar="CAP", help="Drop a capability."),
-    click.option("--privileged", is_flag=True, help="All capabilities, and nothing masked."),
-    _many("--security-opt", metavar="OPTION", help="no-new-privileges, seccomp=FILE|unconfined."),
-    click.option("-m", "--memory", default="", metavar="SIZE", help="Limit of memory."),
-    click.option("--cpus", default="", metavar="NUMBER", help="Limit of CPUs, as in 1.5."),
-    click.option("--pids-limit", type=int, default=0, metavar="NUMBER", help="Limit of processes."),
-    _many("--ulimit", "ulimits", metavar="NAME=SOFT[:HARD]", help="A resource limit."),
-    click.option("--shm-size", default="", metavar="SIZE", help="Size of /dev/shm; 64m."),
-    click.option("--init", is_flag=True, help="A first process that reaps others."),
-    _many("-l", "--label", "labels", metavar="KEY[=VALUE]", help="A label."),
-    platform_option,
-    click.option("--pull", "pulling", type=click.Choice(["missing", "always", "never"]), default="missing",
-                 help="When to pull the image; missing."),
-    click.option("--stop-signal", default="", metavar="SIGNAL", help="What `stop` sends; SIGTERM."),
-    click.option("--restart", default="no", metavar="POLICY", help="no, on-failure[:N] or always."),
-    click.option("--cidfile", metavar="FILE", help="Write the ID to a new file."),
-    click.option("--isolation", type=click.Choice(["namespace", "chroot"]), default="namespace",
-                 help="How to isolate; namespace."),
-    click.option("--runtime", default="", metavar="crun|runc|PATH", help="An OCI runtime instead of our own."),
-    click.option("--top", type=click.Choice(["auto", "fuse", "overlay"]), default="auto",
-                 help="Who keeps the RW layer; auto."),
-]  # fmt: skip
-
-
-def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """All of them, on one command."""
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
 
 
 def create(context: Context, given: dict[str, Any], *, attached: bool) -> Record:
@@ -110,8 +53,9 @@ def _record(context: Context, given: dict[str, Any], *, attached: bool) -> Recor
     restart = Restart.parse(given["restart"])
     if given["remove"] and restart.when != "no":
         raise UsageError("Conflicting options: --restart and --rm", hint="leave one of them out")
-    published = tuple(port for text in given["publish"] for port in ports.parse(text))
-    target, image = _image(context, wanted, given["platform"], given["pulling"])
+    for text in (*given["publish"], *(f"0:{each}" for each in given["expose"])):
+        ports.parse(text)
+    target, image = _image(context, wanted, given)
     run = image.config.run
     mounts, unnamed = _mounts(given, run.volumes)
     asked = _options(given, command, mounts)
@@ -121,9 +65,9 @@ def _record(context: Context, given: dict[str, Any], *, attached: bool) -> Recor
     return Record(
         os.urandom(32).hex(), given["name"], wanted, image.id, target.digest, target.media_type, target.size,
         time.time(), asked, defaults,
-        ports=published if asked.network == "bridge" else (),
+        ports=_published(given, exposed) if asked.network == "bridge" else (),
         exposed=tuple(sorted(exposed)),
-        labels={**run.labels, **_labels(given["labels"])},
+        labels={**run.labels, **_labels([*_lines(given["label_files"]), *given["labels"]])},
         interactive=given["interactive"],
         once=given["interactive"] and attached,
         remove=given["remove"],
@@ -132,14 +76,62 @@ def _record(context: Context, given: dict[str, Any], *, attached: bool) -> Recor
         runtime=given["runtime"],
         top=given["top"],
         volumes=tuple(unnamed),
+        hosts=_hosts(given["hosts"]),
+        dns=_addresses(given["dns"]),
+        groups=given["groups"],
     )  # fmt: skip
 
 
-def _image(context: Context, name: str, platform: Platform | None, pulling: str) -> tuple[Descriptor, Image]:
+def _image(context: Context, name: str, given: Mapping[str, Any]) -> tuple[Descriptor, Image]:
     from imagetool import api
 
-    target = api.have(context.store, name, platform, cast(Any, pulling), lambda: context.progress(err=True))
-    return target, context.store.image(target)
+    platform: Platform | None = given["platform"]
+    progress = partial(context.progress, quiet=given["quiet"], err=True)
+    target = api.have(context.store, name, platform, cast(Any, given["pulling"]), progress)
+    image = context.store.image(target)
+    if platform is not None and image.config.platform.architecture != platform.architecture:
+        context.note(f"WARNING: image {name} is for {image.config.platform}, not for {platform}")
+    return target, image
+
+
+def _published(given: Mapping[str, Any], exposed: Collection[str]) -> tuple[Port, ...]:
+    """What was asked for, and with -P whatever else is exposed."""
+    from imagetool.runtime import ports
+
+    asked = [port for text in given["publish"] for port in ports.parse(text)]
+    known = {f"{port.container}/{port.protocol}" for port in asked}
+    others = sorted(set(exposed) - known) if given["publish_all"] else []
+    return (*asked, *(port for text in others for port in ports.parse(text)))
+
+
+def _hosts(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    rows = [text.partition(":" if "=" not in text else "=")[::2] for text in texts]
+    if any(not name for name, _ in rows):
+        raise UsageError("invalid --add-host", hint="NAME:ADDRESS, as in db:10.0.0.2")
+    _addresses([address for _, address in rows])
+    return tuple(rows)
+
+
+def _addresses(texts: Sequence[str]) -> tuple[str, ...]:
+    import ipaddress
+
+    for text in texts:
+        try:
+            ipaddress.ip_address(text)
+        except ValueError:
+            raise UsageError(f"{text!r} is not an IP address") from None
+    return tuple(texts)
+
+
+def _lines(paths: Sequence[str]) -> list[str]:
+    rows: list[str] = []
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8") as file:
+                rows += [line.strip() for line in file]
+        except (OSError, UnicodeDecodeError) as error:
+            raise NotFound(f"cannot read the file of labels {path}: {error}") from error
+    return [row for row in rows if row and not row.startswith("#")]
 
 
 def _options(given: dict[str, Any], command: Sequence[str], mounts: tuple[Mount, ...]) -> Any:
@@ -167,31 +159,54 @@ def _options(given: dict[str, Any], command: Sequence[str], mounts: tuple[Mount,
         shm_size=run.parse_size(given["shm_size"]) if given["shm_size"] else 0,
         network="bridge" if given["network"] == "default" else given["network"],
         isolation=given["isolation"],
+        domainname=given["domainname"],
+        sysctls=_sysctls(given["sysctls"]),
+        oom_score_adj=given["oom_score_adj"],
+        pid=given["pid"],
+        ipc=given["ipc"].replace("private", ""),
+        uts=given["uts"],
         **run.parse_security_options(given["security_opt"]),
     )
 
 
+def _sysctls(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    rows = [text.partition("=") for text in texts]
+    if not all(name and equals for name, equals, _ in rows):
+        raise UsageError("invalid --sysctl", hint="NAME=VALUE, as in net.ipv4.ip_forward=1")
+    return tuple((name, value) for name, _, value in rows)
+
+
 def _resources(given: dict[str, Any]) -> Resources:
-    from imagetool.runtime.options import Resources, parse_cpus, parse_size
+    from imagetool.runtime.options import Resources, parse_cpus, parse_size, parse_swap
 
     return Resources(
         memory=parse_size(given["memory"]) if given["memory"] else 0,
         nano_cpus=parse_cpus(given["cpus"]) if given["cpus"] else 0,
+        memory_swap=parse_swap(given["memory_swap"]),
+        cpu_shares=given["cpu_shares"],
+        cpuset_cpus=given["cpuset_cpus"],
         pids=given["pids_limit"],
     )
 
 
 def _environment(given: dict[str, Any]) -> list[str]:
-    from imagetool.runtime.options import env_from_host, parse_env_file
+    from imagetool.runtime.options import env_from_host
+
+    return file_rows(given["env_files"]) + env_from_host(given["env"], os.environ)
+
+
+def file_rows(paths: Sequence[str]) -> list[str]:
+    """The variables of `--env-file`s. NotFound, UsageError."""
+    from imagetool.runtime.options import parse_env_file
 
     rows: list[str] = []
-    for path in given["env_files"]:
+    for path in paths:
         try:
             with open(path, encoding="utf-8") as file:
                 rows += parse_env_file(file.read(), os.environ)
         except (OSError, UnicodeDecodeError) as error:
             raise NotFound(f"cannot read the environment file {path}: {error}") from error
-    return rows + env_from_host(given["env"], os.environ)
+    return rows
 
 
 def _mounts(given: dict[str, Any], image: Sequence[str]) -> tuple[tuple[Mount, ...], list[str]]:

@@ -20,24 +20,30 @@ Examples:
 )
 @click.argument("source", metavar="CONTAINER:PATH|PATH|-")
 @click.argument("target", metavar="CONTAINER:PATH|PATH|-")
+@click.option("-a", "--archive", is_flag=True, help="Keep owners; else the files belong to who gets them.")
+@click.option("-L", "--follow-link", "follow", is_flag=True, help="Copy what a link as source leads to.")
+@click.option("-q", "--quiet", is_flag=True, help="Accepted for Docker's sake: nothing is said anyway.")
 @click.pass_obj
-def command(context: Context, source: str, target: str) -> None:
+def command(
+    context: Context, source: str, target: str, archive: bool, follow: bool, quiet: bool
+) -> None:  # fmt: skip
     """Copy files between the host and a container; - is a tar."""
     from imagetool.containers import copying, folder
 
+    how = copying.How(archive, follow)
     inside, outside = _container(source), _container(target)
     if bool(inside[0]) == bool(outside[0]):
         raise UsageError("one of the two must be a container's", hint="CONTAINER:PATH")
     container = folder.find(context.store, inside[0] or outside[0])
     if inside[0] and target == "-":
-        copying.tar_out(context.store, container, inside[1], sys.stdout.buffer.write)
+        copying.tar_out(context.store, container, inside[1], sys.stdout.buffer.write, how)
         sys.stdout.buffer.flush()
     elif inside[0]:
-        copying.out_of(context.store, container, inside[1], target)
+        copying.out_of(context.store, container, inside[1], target, how)
     elif source == "-":
         copying.tar_into(context.store, container, sys.stdin.buffer, outside[1])
     else:
-        copying.into(context.store, container, source, outside[1])
+        copying.into(context.store, container, source, outside[1], how)
 
 
 def _container(text: str) -> tuple[str, str]:

@@ -6,16 +6,16 @@ from typing import Any
 
 import click
 
-from imagetool.commands import containing
+from imagetool.commands import containing, runflags
 from imagetool.commands.context import Context
 
 
 @click.command(
     "create",
-    context_settings=containing.SETTINGS,
+    context_settings=runflags.SETTINGS,
     epilog="\b\nExamples:\n  imagetool create --name web -p 8080:80 httpd:2.4\n  imagetool start web",
 )
-@containing.options
+@runflags.options
 @click.pass_obj
 def command(context: Context, /, **given: Any) -> None:
     """Make a container, to be started later."""

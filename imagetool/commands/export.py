@@ -1,4 +1,4 @@
-"""`export`: the files of an image as one tar, which `import` takes."""
+"""`export`: the files of a container, or of an image, as one tar, which `import` takes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import click
 
 from imagetool.commands.context import Context, image_argument, platform_option
 from imagetool.commands.streams import output
+from imagetool.errors import NotFound
 from imagetool.spec import Platform
 
 
@@ -13,20 +14,29 @@ from imagetool.spec import Platform
     "export",
     epilog="""\b
 Examples:
-  imagetool export -o root.tar debian:12
+  imagetool export -o root.tar web
   imagetool export debian:12 | tar tv""",
 )
-@image_argument()
+@image_argument(metavar="CONTAINER|IMAGE")
 @click.option(
     "-o", "--output", "path", metavar="FILE", type=click.Path(), help="Else it goes to standard output."
 )
 @platform_option
 @click.pass_obj
 def command(context: Context, image: str, path: str | None, platform: Platform | None) -> None:
-    """Write the files of an image as one tar."""
-    from imagetool.archive.export import export
+    """Write the files of a container, or of an image, as one tar. A container's volumes are not in it."""
+    from imagetool.archive.export import export, write
+    from imagetool.containers import changes, folder
 
     store = context.store
+    try:
+        container = None if platform else folder.find(store, image)
+    except NotFound:
+        container = None
+    if container is not None:
+        with changes.merged(store, container) as tree, output(path, "a tar") as sink:
+            write(tree, sink)
+        return
     found = store.image(store.resolve(image, platform))
     store.ensure_layers(found)
     with output(path, "a tar") as sink:

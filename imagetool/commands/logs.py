@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 @click.option("-f", "--follow", is_flag=True, help="Go on until the container ends.")
 @click.option("-n", "--tail", default="all", metavar="N", help="The last N lines.")
 @click.option("-t", "--timestamps", is_flag=True, help="Show times.")
+@click.option("--since", metavar="TIME", help="From then on: 10m ago, or 2024-05-01T12:00:00Z.")
+@click.option("--until", metavar="TIME", help="Until then.")
 @click.pass_obj
-def command(context: Context, name: str, follow: bool, tail: str, timestamps: bool) -> None:
+def command(
+    context: Context, name: str, follow: bool, tail: str, timestamps: bool, since: str | None, until: str | None
+) -> None:  # fmt: skip
     """Show what a container has printed."""
     from imagetool.containers import folder, log
 
@@ -38,8 +42,20 @@ def command(context: Context, name: str, follow: bool, tail: str, timestamps: bo
         container.directory, tail=most
     )  # fmt: skip
     sys.stdout.flush()
+    first, last = _moment(since), _moment(until)
     for row in rows:
-        _show(row, timestamps=timestamps)
+        if first <= row.time and (not last or row.time <= last):
+            _show(row, timestamps=timestamps)
+
+
+def _moment(text: str | None) -> str:
+    """As times are in the log, which sort as text; "" for none."""
+    if text is None:
+        return ""
+    from imagetool.look.filters import parse_moment
+    from imagetool.units import time_text
+
+    return time_text(parse_moment(text))
 
 
 def _show(row: Row, *, timestamps: bool) -> None:

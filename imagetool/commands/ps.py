@@ -40,7 +40,7 @@ def command(
     filters: tuple[str, ...], format: str | None,
 ) -> None:  # fmt: skip
     """List containers."""
-    from imagetool.containers import listing
+    from imagetool.containers import inspect, listing
 
     last = 1 if latest else last
     found = _chosen(context.store, filters, everything=everything or last >= 0)
@@ -50,7 +50,8 @@ def command(
         return
     now = time.time()
     names = _images(context.store, found)
-    sizes = _sizes(context.store, found) if size or ".Size" in (format or "") else {}
+    wanted = found if size or ".Size" in (format or "") else []
+    sizes = {one.id: inspect.sizes(context.store, one) for one in wanted}
     rows = [
         listing.fields(one, full=no_trunc, now=now, image=names[one.id], sizes=sizes.get(one.id))
         for one in found
@@ -75,17 +76,3 @@ def _images(store: Store, found: list[Container]) -> dict[str, str]:
         with suppress(ImageToolError):
             current[name] = store.image(store.resolve(name)).id
     return listing.image_names(found, current)
-
-
-def _sizes(store: Store, found: list[Container]) -> dict[str, tuple[int, int]]:
-    """Of the RW layer, and of the image."""
-    from imagetool.containers import rootfs
-    from imagetool.store import read
-
-    sizes = {}
-    for one in found:
-        image = 0
-        with suppress(ImageToolError):
-            image = read.facts(store.layout, rootfs.manifest_of(one.record))[0].size
-        sizes[one.id] = rootfs.size(one.directory), image
-    return sizes

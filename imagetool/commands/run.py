@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imagetool.commands import containing
+from imagetool.commands import containing, runflags
 from imagetool.commands.context import Context
 from imagetool.errors import ImageToolError, UsageError
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @click.command(
     "run",
-    context_settings=containing.SETTINGS,
+    context_settings=runflags.SETTINGS,
     epilog="""\b
 Examples:
   imagetool run -it --rm debian
   imagetool run -d --name web -p 8080:80 httpd:2.4
   imagetool run --rm -v $PWD:/src -w /src golang go build""",
 )
-@containing.options
+@runflags.options
 @click.option("-d", "--detach", is_flag=True, help="Leave it alone, and print its ID.")
 @click.option("--detach-keys", default=None, metavar="KEYS", help="What leaves it alone; ctrl-p,ctrl-q.")
 @click.option("--sig-proxy/--no-sig-proxy", default=True, help="Pass signals on.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from imagetool.commands import prune_containers
 from imagetool.commands.context import Context, confirmed
 from imagetool.commands.prune import prune
 
@@ -17,11 +18,11 @@ from imagetool.commands.prune import prune
 def command(context: Context, everything: bool, force: bool) -> None:
     """Remove what is not used."""
     which = "all images without at least one container" if everything else "all dangling images"
-    text = (
-        f"This will remove:\n  - {which}\n  - layers and blobs that nothing needs\n  - unfinished downloads\n"
-    )
+    rows = ["all stopped containers", which, "layers and blobs that nothing needs", "unfinished downloads"]
+    text = "This will remove:\n" + "".join(f"  - {row}\n" for row in rows)
     if confirmed(text, force=force):
         from imagetool import mounts
 
         mounts.listing(context.store)  # clears away what mounts have left
+        prune_containers.prune(context)
         prune(context, everything=everything)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
-from imagetool.archive.tree import Tree, of_tars
+from imagetool.archive.tree import Tree, of_tars, opened
 from imagetool.containers import rootfs
 from imagetool.containers.folder import Container
+from imagetool.errors import ImageToolError
 from imagetool.store.store import Store
-from unionfs.errors import UnionError
-from unionfs.layers.base import Handle
+from unionfs.errors import LayerError, UnionError
+from unionfs.layers.base import Handle, Layer
 from unionfs.layers.directory import DirLayer
+from unionfs.layers.tarball import open_tar_layer
 from unionfs.model import ROOT_ID, Mark
 
 
@@ -28,6 +31,21 @@ def changes(store: Store, container: Container) -> Iterator[tuple[str, bytes]]:
             yield from _below(top, top.root.handle, below, ROOT_ID, b"")
     finally:
         top.close()
+
+
+@contextmanager
+def merged(store: Store, container: Container) -> Iterator[Tree]:
+    """The container's files, read without mounting them."""
+    rootfs.sync(container.directory)
+    upper = os.fsencode(f"{container.directory}/top/upper")
+    with ExitStack() as undo:
+        layers: list[Layer] = [DirLayer(upper)]
+        try:
+            layers += [open_tar_layer(path) for path in rootfs.lowers(store, container.record)]
+            tree = undo.enter_context(opened(layers))
+        except LayerError as error:
+            raise ImageToolError(str(error)) from error
+        yield tree
 
 
 def _below(

@@ -95,7 +95,7 @@ def _lowers(store: Store, container: Container) -> list[Layer]:
 @contextmanager
 def _still(container: Container, *, pause: bool) -> Iterator[None]:
     """Nothing in the container runs meanwhile."""
-    if not (pause and container.state.running and cgroups.version()):
+    if not (pause and container.state.running and cgroups.version()) or container.state.paused:
         yield
         return
     group = cgroups.Cgroup(remains.cgroup_path(container.id))

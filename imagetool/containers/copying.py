@@ -10,7 +10,7 @@ import os
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from imagetool.containers import folder, remains, rootfs
 from imagetool.containers.folder import Container
@@ -38,22 +38,33 @@ def landing(source: str, *, is_directory: bool, target: str, kind: str) -> Landi
     return Landing(parent or ".", name)
 
 
-def into(store: Store, container: Container, source: str, target: str) -> None:
+class How(NamedTuple):
+    """`archive` keeps owners, else everything belongs to who gets it; `follow`: a link as source means its target."""
+
+    archive: bool = False
+    follow: bool = False
+
+
+PLAIN = How()
+_ALL_BITS, _NO_SETID = 0o7777, 0o1777  # nobody gets a setuid program of root's out of a container by the way
+
+
+def into(store: Store, container: Container, source: str, target: str, how: How = PLAIN) -> None:
     """From the host. NotFound, UsageError, ImageToolError."""
     if not os.path.lexists(source):
         raise NotFound(f"no such file or directory: {source}")
     path = "/" + target.lstrip("/")
-    directory = os.path.isdir(source)
+    directory = _is_directory(source, how)
 
     def unpack(stream: IO[bytes]) -> None:
         place = landing(source, is_directory=directory, target=path, kind=_kind(path))
-        _unpack(stream, place, owner=0)
+        _unpack(stream, place, owner=None if how.archive else 0)
 
     with _root(store, container) as root:
-        _transfer(lambda out: _pack(out, source), unpack, root, inside="reader")
+        _transfer(lambda out: _pack(out, source, how), unpack, root, inside="reader")
 
 
-def out_of(store: Store, container: Container, source: str, target: str) -> None:
+def out_of(store: Store, container: Container, source: str, target: str, how: How = PLAIN) -> None:
     """To the host. NotFound, UsageError, ImageToolError."""
     path = "/" + source.lstrip("/")
 
@@ -65,14 +76,16 @@ def out_of(store: Store, container: Container, source: str, target: str) -> None
             place = landing(source, is_directory=first.isdir(), target=target, kind=_kind(target))
             member: tarfile.TarInfo | None = first
             while member is not None:
-                _put(tar, member, place, os.getuid())
+                _put(tar, member, place, None if how.archive else os.getuid(), _filter(_NO_SETID))
                 member = tar.next()
 
     with _root(store, container) as root:
-        _transfer(lambda out: _pack(out, path), unpack, root, inside="writer")
+        _transfer(lambda out: _pack(out, path, how), unpack, root, inside="writer")
 
 
-def tar_out(store: Store, container: Container, source: str, write: Callable[[bytes], object]) -> None:
+def tar_out(
+    store: Store, container: Container, source: str, write: Callable[[bytes], object], how: How = PLAIN
+) -> None:
     """A tar of it, as `cp CONTAINER:PATH -` gives it."""
 
     def copy(stream: IO[bytes]) -> None:
@@ -82,7 +95,7 @@ def tar_out(store: Store, container: Container, source: str, write: Callable[[by
     path = "/" + source.lstrip("/")
     with _root(store, container) as root:
         _transfer(
-            lambda out: _pack(out, path, os.path.basename(path.rstrip("/"))), copy, root, inside="writer"
+            lambda out: _pack(out, path, how, os.path.basename(path.rstrip("/"))), copy, root, inside="writer"
         )
 
 
@@ -179,22 +192,42 @@ def _kind(path: str) -> str:
     return "dir" if os.path.isdir(path) else "file" if os.path.lexists(path) else ""
 
 
-def _pack(out: IO[bytes], path: str, name: str = ".") -> None:
+def _is_directory(source: str, how: How) -> bool:
+    """A link is one by itself only where it is followed, or where a slash says so."""
+    return os.path.isdir(source) and (
+        how.follow or source.endswith(("/", "/.")) or not os.path.islink(source)
+    )
+
+
+def _pack(out: IO[bytes], path: str, how: How, name: str = ".") -> None:
+    path = os.path.realpath(path) if how.follow else path
     with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
         tar.add(path, arcname=name)
 
 
-FILTER = {"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}
-"""Since Python 3.11.4. Before, the root that this process has changed to is all that keeps names inside."""
+def _filter(mode: int) -> dict[str, Any]:
+    """For `extract`: refuses names that lead out, and keeps these bits of modes.
+
+    Since Python 3.11.4. Before, the root that this process has changed to is all that keeps names inside.
+    """
+    if not hasattr(tarfile, "tar_filter"):
+        return {}
+
+    def checked(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
+        return tarfile.tar_filter(member, path).replace(mode=member.mode & mode, deep=False)
+
+    return {"filter": checked}
 
 
 def _unpack(stream: IO[bytes], place: Landing, *, owner: int | None) -> None:
     with tarfile.open(fileobj=stream, mode="r|") as tar:
         for member in tar:
-            _put(tar, member, place, owner)
+            _put(tar, member, place, owner, _filter(_ALL_BITS))
 
 
-def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Landing, owner: int | None) -> None:
+def _put(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, place: Landing, owner: int | None, checks: dict[str, Any]
+) -> None:
     """One member; the root of the stream, ".", comes to be `place`."""
     rest = member.name.removeprefix("./") if member.name != "." else ""
     member.name = "/".join(part for part in (place.name, rest) if part) or "."
@@ -211,4 +244,4 @@ def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Landing, owner: i
         os.unlink(full)
     if ".." in member.name.split("/"):
         raise UsageError(f"the archive has {member.name!r}, which is not below its root")
-    tar.extract(member, place.directory, numeric_owner=True, **FILTER)  # type: ignore[arg-type]
+    tar.extract(member, place.directory, numeric_owner=True, **checks)

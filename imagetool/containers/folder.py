@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from imagetool import digest as digests
-from imagetool.containers import names, record, rootfs
+from imagetool.containers import names, record, remains, rootfs
 from imagetool.containers import state as states
 from imagetool.containers.record import Record
 from imagetool.containers.state import State
 from imagetool.errors import Conflict, ImageToolError, NotFound, UsageError
+from imagetool.runtime import cgroups
 from imagetool.store import disk
 from imagetool.store.lock import locked, try_lock
 from imagetool.store.store import Store
@@ -46,7 +47,10 @@ def load(store: Store, container_id: str) -> Container | None:
     if found is None:
         return None
     watched = is_running(directory)
-    return Container(directory, found, states.seen(directory, watched=watched), watched)
+    state = states.seen(directory, watched=watched)
+    if state.running and cgroups.Cgroup(remains.cgroup_path(container_id)).is_frozen():
+        state = state._replace(paused=True)
+    return Container(directory, found, state, watched)
 
 
 def listing(store: Store) -> list[Container]:
@@ -107,6 +111,17 @@ def rename(store: Store, container: Container, name: str) -> None:
         record.save(container.directory, container.record._replace(name=name))
 
 
+def change(store: Store, container: Container, edit: Callable[[Record], Record]) -> Record:
+    """Another record in place of the container's; gives it. NotFound when it has gone meanwhile."""
+    with _naming(store):
+        found = record.load(container.directory)
+        if found is None:
+            raise NotFound(f"No such container: {container.name}")
+        changed = edit(found)
+        record.save(container.directory, changed)
+    return changed
+
+
 @contextmanager
 def holding(container: Container) -> Iterator[None]:
     """The container's lock: it neither runs nor starts meanwhile. Conflict while somebody has it."""
@@ -128,7 +143,7 @@ def remove(store: Store, container: Container) -> None:
 
 def delete(store: Store, gone: Record) -> None:
     """The same for who holds the container's lock. A crash leaves what the next listing clears away."""
-    from imagetool.containers import remains, volumes
+    from imagetool.containers import volumes
 
     directory = directory_of(store, gone.id)
     remains.clear(store, gone)

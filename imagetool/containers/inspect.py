@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
+from imagetool.containers import rootfs
 from imagetool.containers.folder import Container
-from imagetool.containers.listing import command
+from imagetool.containers.listing import command, state_word
+from imagetool.errors import ImageToolError
 from imagetool.runtime.options import Mount
+from imagetool.store import read
+from imagetool.store.store import Store
 from imagetool.units import time_text
 
 _NEVER = "0001-01-01T00:00:00Z"
 
 
-def document(container: Container) -> dict[str, Any]:
+def sizes(store: Store, container: Container) -> tuple[int, int]:
+    """Bytes of the RW layer, and of the image; 0 for one that is not there any more."""
+    image = 0
+    with suppress(ImageToolError):
+        image = read.facts(store.layout, rootfs.manifest_of(container.record))[0].size
+    return rootfs.size(container.directory), image
+
+
+def document(store: Store, container: Container, *, size: bool = False) -> dict[str, Any]:
+    """All of it; with `size`, also what its files take."""
+    own, image = sizes(store, container) if size else (0, 0)
+    known = {"SizeRw": own, "SizeRootFs": own + image} if size else {}
+    return {**_document(container), **known}
+
+
+def _document(container: Container) -> dict[str, Any]:
     record, state = container.record, container.state
     words = command(container)
     asked = record.options
@@ -60,9 +80,9 @@ def document(container: Container) -> dict[str, Any]:
 def _state(container: Container) -> dict[str, Any]:
     state = container.state
     return {
-        "Status": state.status,
+        "Status": state_word(state),
         "Running": state.running,
-        "Paused": False,
+        "Paused": state.paused,
         "Restarting": state.status == "restarting",
         "Pid": state.pid,
         "ExitCode": state.exit_code,

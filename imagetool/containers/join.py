@@ -12,7 +12,7 @@ from imagetool.containers import executors
 from imagetool.containers.folder import Container
 from imagetool.containers.prepare import user_of
 from imagetool.errors import Conflict
-from imagetool.runtime import base, signals, terminal
+from imagetool.runtime import base, capabilities, linux, signals, terminal
 from imagetool.runtime.base import Stdio
 from imagetool.store.store import Store
 
@@ -27,10 +27,13 @@ def process(
     user: str = "",
     workdir: str = "",
     tty: bool = False,
+    privileged: bool = False,
 ) -> Process:
     """The runtime-spec `process`: the container's own, changed. Conflict unless it runs; UsageError."""
     if not container.state.running:
         raise Conflict(f"container {container.id} is not running", hint=f"start it: start {container.name}")
+    if container.state.paused:
+        raise Conflict(f"Container {container.id} is paused, unpause the container before exec")
     found: Process = json.loads(Path(f"{container.directory}/config.json").read_bytes())["process"]
     rows = dict(row.partition("=")[::2] for row in (*found["env"], *env))
     found |= {"args": list(command), "terminal": tty, "cwd": workdir or found["cwd"]}
@@ -38,6 +41,9 @@ def process(
         rows.setdefault("TERM", "xterm")
     if user:
         _become(found, container, user, rows)
+    if privileged:
+        everything = capabilities.granted((), (), privileged=True, available=linux.bounding_set())
+        found["capabilities"] |= dict.fromkeys(("bounding", "effective", "permitted"), everything)
     found["env"] = [f"{name}={value}" for name, value in rows.items()]
     return found
 
@@ -58,13 +64,16 @@ def _become(found: Process, container: Container, user: str, env: dict[str, str]
     found["capabilities"] |= {"effective": granted, "permitted": granted}
 
 
-def in_front(store: Store, container: Container, asked: Mapping[str, Any], *, stdin: bool) -> int:
-    """On the caller's own streams, or terminal; the exit code. SandboxError."""
+def in_front(
+    store: Store, container: Container, asked: Mapping[str, Any], *, stdin: bool, keys: str = ""
+) -> int:
+    """On the caller's own streams, or terminal; the exit code, 0 when he has left it alone. SandboxError."""
     made = start(store, container, asked, Stdio(0 if stdin else -1, 1, 2))
     if made.console is not None:
         with os.fdopen(made.console, "rb", buffering=0):
             keyboard = 0 if stdin else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-            terminal.interact(made.console, keyboard, 1, "")
+            if terminal.interact(made.console, keyboard, 1, keys).detached:
+                return 0
         made.console = None
     with signals.passed_on(made):
         return made.wait()

@@ -6,14 +6,18 @@ import os
 import select
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
-from imagetool.containers import attach, folder, frames, launch, remains
+from imagetool.containers import attach, folder, frames, launch, listing, remains
 from imagetool.containers import state as states
 from imagetool.containers.folder import Container
 from imagetool.containers.launch import Connection
+from imagetool.containers.record import Record, Restart
 from imagetool.errors import Conflict
-from imagetool.runtime import cgroups, signals
+from imagetool.runtime import cgroups, plan, signals
+from imagetool.runtime.errors import SandboxError
 from imagetool.store.store import Store
 
 STOP_SECONDS = 10
@@ -39,6 +43,7 @@ def connect(container: Container) -> Connection | None:
 def stop(container: Container, *, seconds: float | None, number: int | None = None) -> None:
     """The stop signal, and SIGKILL after `seconds` (None: never); no restart follows. It is over when this returns."""
     chosen = number or signals.number(container.record.stop_signal or "SIGTERM")
+    _thaw(container)
     connection = connect(container)
     if connection is None:
         _end_alone(container, chosen, seconds)
@@ -57,6 +62,8 @@ def kill(container: Container, number: int) -> None:
     if not container.state.running:
         text = f"cannot kill container: {container.name}: container {container.id} is not running"
         raise Conflict(text)
+    if number == signal.SIGKILL:
+        _thaw(container)  # else it would die only then
     connection = connect(container)
     if connection is None:
         _signal_alone(container, number)
@@ -68,6 +75,32 @@ def kill(container: Container, number: int) -> None:
             attach.wait(connection)
     finally:
         connection.close()
+
+
+def pause(container: Container, *, paused: bool) -> None:
+    """Conflict unless it runs and is not so already; SandboxError where there are no cgroups."""
+    if not container.state.running:
+        raise Conflict(f"container {container.id} is not running")
+    if container.state.paused == paused:
+        raise Conflict(f"container {container.id} is {'already' if paused else 'not'} paused")
+    if not cgroups.version():
+        raise SandboxError("no container can be paused: no cgroup may be made here")
+    cgroups.Cgroup(remains.cgroup_path(container.id)).freeze(paused)
+
+
+def update(store: Store, container: Container, limits: Mapping[str, Any], restart: Restart | None) -> None:
+    """Other limits (fields of `Resources`), also of one that runs, and another restart policy. Conflict."""
+    if restart is not None and restart.when != "no" and container.record.remove:
+        raise Conflict("a container that is removed at its end cannot be restarted")
+    resources = container.record.options.resources._replace(**limits)
+    if limits and container.state.running and cgroups.version():
+        cgroups.Cgroup(remains.cgroup_path(container.id)).change(plan.limits(resources))
+
+    def edit(found: Record) -> Record:
+        options = found.options._replace(resources=resources)
+        return found._replace(options=options, restart=restart or found.restart)
+
+    folder.change(store, container, edit)
 
 
 def wait(container: Container) -> int:
@@ -85,13 +118,13 @@ def wait(container: Container) -> int:
 
 def remove(store: Store, container: Container, *, force: bool) -> None:
     """Conflict while it runs, unless forced."""
-    if container.state.running or container.watched:
+    if container.state.running or container.state.status == "restarting":
         if not force:
-            status = "running" if container.state.running else container.state.status
+            status = listing.state_word(container.state)
             text = f"cannot remove container {container.name}: container is {status}"
             raise Conflict(text, hint="stop it first, or use --force")
         stop(container, seconds=None, number=int(signal.SIGKILL))
-        _wait_until_let_go(store, container)
+    _wait_until_let_go(store, container)
     found = folder.load(store, container.id)
     if found is not None:
         folder.remove(store, found)
@@ -104,6 +137,12 @@ def _wait_until_let_go(store: Store, container: Container) -> None:
         if found is None or not (found.watched or found.state.running):
             return
         time.sleep(0.01)
+
+
+def _thaw(container: Container) -> None:
+    if container.state.paused:
+        with suppress(OSError):  # it has ended
+            cgroups.Cgroup(remains.cgroup_path(container.id)).freeze(False)
 
 
 def _hears(connection: Connection, seconds: float) -> bool:

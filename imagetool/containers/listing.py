@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from imagetool.containers.folder import Container
+from imagetool.containers.state import State
 from imagetool.errors import UsageError
 from imagetool.units import age_text, size_text
 
@@ -34,13 +35,19 @@ def status(container: Container, now: float) -> str:
     """`Up 4 minutes`, `Exited (0) 9 seconds ago`, `Created`."""
     state = container.state
     if state.status == "running":
-        return f"Up {age_text(max(0.0, now - state.started_at))}"
+        up = f"Up {age_text(max(0.0, now - state.started_at))}"
+        return f"{up} (Paused)" if state.paused else up
     if state.status == "created":
         return "Created"
     since = f" {age_text(max(0.0, now - state.finished_at))} ago" if state.finished_at else ""
     if state.status == "restarting":
         return f"Restarting ({state.exit_code}){since}"
     return f"Exited ({state.exit_code}){since}"
+
+
+def state_word(state: State) -> str:
+    """`running`, `paused`, `exited`, …"""
+    return "paused" if state.paused else state.status
 
 
 def ports(container: Container) -> str:
@@ -68,7 +75,7 @@ def fields(
         "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S %z %Z", local),
         "RunningFor": f"{age_text(max(0.0, now - record.created))} ago",
         "Status": status(container, now),
-        "State": container.state.status,
+        "State": state_word(container.state),
         "Ports": ports(container),
         "Names": record.name,
         "Size": "" if sizes is None else f"{size_text(sizes[0])} (virtual {size_text(sum(sizes))})",
@@ -109,7 +116,7 @@ def _holds(container: Container, key: str, value: str, times: Mapping[str, float
         case "name":
             return value in record.name
         case "status":
-            return state.status == value
+            return state_word(state) == value
         case "exited":
             return state.status == "exited" and state.exit_code == int(value)
         case "network":

@@ -14,7 +14,7 @@ from typing import Any
 from imagetool.containers import remains, volumes
 from imagetool.containers.record import Record
 from imagetool.errors import NotFound, UsageError
-from imagetool.runtime import capabilities, cgroups, plan, ports, seccomp, seccomp_default, users
+from imagetool.runtime import capabilities, cgroups, linux, plan, ports, seccomp, seccomp_default, users
 from imagetool.runtime.inroot import read_in_root
 from imagetool.runtime.network import host_resolv_conf
 from imagetool.runtime.options import Mount, RunOptions
@@ -29,7 +29,7 @@ def bundle(store: Store, record: Record, directory: str) -> tuple[str, ...]:
     for mount in options.mounts:
         volumes.fill(mount, f"{directory}/rootfs")
     write_hosts(record, directory, "")
-    user = user_of(options.user or record.defaults.user, f"{directory}/rootfs")
+    user = user_of(options.user or record.defaults.user, f"{directory}/rootfs", record.groups)
     made = plan.plan(_with_profile(options), record.defaults, user, _host(record, directory, options))
     with open(f"{directory}/config.json", "w") as file:
         json.dump(made.spec, file)
@@ -42,9 +42,9 @@ def write_hosts(record: Record, directory: str, address: str) -> None:
     own = record.options.network not in ("host",)
     host = host_resolv_conf()
     texts = (
-        ports.hosts_file(address, hostname, {}),
+        ports.hosts_file(address, hostname, dict(record.hosts)),
         f"{hostname}\n",
-        ports.resolv_conf(host, own_network=own),
+        ports.resolv_conf(host, own_network=own, servers=record.dns),
     )
     for name, text in zip(_FILES, texts, strict=True):
         with open(f"{directory}/{name}", "w") as file:
@@ -61,30 +61,32 @@ def _present(store: Store, mount: Mount) -> Mount:
     return mount
 
 
-def user_of(text: str, rootfs: str) -> users.User:
-    """Whom "", "user" or "user:group" means by the image's own files. UsageError."""
+def user_of(text: str, rootfs: str, groups: tuple[str, ...] = ()) -> users.User:
+    """Whom "", "user" or "user:group" means by the image's own files, with further groups. UsageError."""
     root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         passwd, group = (
-            read_in_root(root, f"etc/{name}", users.FILE_MAX) if text or name == "passwd" else b""
+            read_in_root(root, f"etc/{name}", users.FILE_MAX) if text or groups or name == "passwd" else b""
             for name in ("passwd", "group")
         )
     except OSError as error:
         raise UsageError(f"cannot read the image's accounts: {error.strerror}") from error
     finally:
         os.close(root)
-    return users.resolve(text, passwd, group)
+    user = users.resolve(text, passwd, group)
+    more = [gid for gid in users.extra_groups(groups, group) if gid not in user.groups]
+    return user._replace(groups=(*user.groups, *more))
 
 
 def _host(record: Record, directory: str, options: RunOptions) -> plan.Host:
     names = capabilities.granted(
-        options.cap_add, options.cap_drop, privileged=options.privileged, available=_bounding()
+        options.cap_add, options.cap_drop, privileged=options.privileged, available=linux.bounding_set()
     )
     return plan.Host(
         record.id,
         cgroup_version=cgroups.version(),
         cgroup_path=remains.cgroup_path(record.id),
-        capabilities=_bounding(),
+        capabilities=linux.bounding_set(),
         files={f"/etc/{name}": f"{directory}/{name}" for name in _FILES},
         seccomp=seccomp_default.profile(names, platform.machine()) if seccomp.available() else None,
     )
@@ -103,8 +105,3 @@ def _with_profile(options: RunOptions) -> RunOptions:
     except ValueError as error:
         raise UsageError(f"the seccomp profile {name} is not JSON: {error}") from error
     return options._replace(seccomp=profile)
-
-
-def _bounding() -> int:
-    with open("/proc/self/status") as file:
-        return next((int(line.split()[1], 16) for line in file if line.startswith("CapBnd:")), 0)

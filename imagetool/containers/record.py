@@ -61,6 +61,9 @@ class Record(NamedTuple):
     runtime: str = ""
     top: str = "auto"
     volumes: tuple[str, ...] = ()  # unnamed ones, which go with it
+    hosts: tuple[tuple[str, str], ...] = ()  # name, address: further lines of /etc/hosts
+    dns: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()  # further ones, as they were given
 
     def to_json(self) -> bytes:
         return json.dumps(self._asdict(), indent=1).encode()
@@ -87,6 +90,9 @@ def parse(data: bytes) -> Record:
             "exposed": tuple(fields["exposed"]),
             "restart": Restart(*fields["restart"]),
             "volumes": tuple(fields["volumes"]),
+            "hosts": tuple((row[0], row[1]) for row in fields["hosts"]),
+            "dns": tuple(fields["dns"]),
+            "groups": tuple(fields["groups"]),
         }
     )
 

@@ -30,6 +30,7 @@ class State(NamedTuple):
     address: str = ""
     ports: tuple[tuple[str, int, int, str], ...] = ()  # as published: ip, host, container, protocol
     restarts: int = 0
+    paused: bool = False
 
     @property
     def running(self) -> bool:

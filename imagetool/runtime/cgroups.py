@@ -124,6 +124,21 @@ class Cgroup:
             _write(file, word)
             _until(lambda: _read(file).strip() == word)
 
+    def is_frozen(self) -> bool:
+        """Whether `freeze` has stopped it, or is about to."""
+        if self._version == 2:
+            return _read(f"{ROOT}{self.path}/cgroup.freeze").strip() == "1"
+        return self._version == 1 and _read(f"{ROOT}/freezer{self.path}/freezer.state").startswith("FR")
+
+    def change(self, resources: Mapping[str, Any]) -> None:
+        """Other limits for a cgroup that is there. A limit of memory may wait for that of memory and swap."""
+        try:
+            self._limit(resources)
+        except SandboxError:
+            swap = {"memory": {k: v for k, v in resources.get("memory", {}).items() if k == "swap"}}
+            self._limit(swap)
+            self._limit(resources)
+
     def kill(self) -> None:
         """SIGKILL to every member."""
         for pid in self.pids():

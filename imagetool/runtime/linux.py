@@ -156,3 +156,9 @@ def set_mount(fd: int, *, on: int = 0, off: int = 0, propagation: int = 0, recur
 def attach(mount: int, target: int) -> None:
     """Put the detached mount onto the file or directory of the descriptor `target`; no path is walked."""
     _syscall("move_mount", _SYS_MOVE_MOUNT, mount, b"", target, b"", _MOVE_FROM_FD | _MOVE_TO_FD)
+
+
+def bounding_set() -> int:
+    """The capabilities that this process could give at most, as a mask."""
+    with open("/proc/self/status") as file:
+        return next((int(line.split()[1], 16) for line in file if line.startswith("CapBnd:")), 0)

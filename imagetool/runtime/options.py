@@ -108,6 +108,11 @@ def parse_size(text: str) -> int:
     return int(size)
 
 
+def parse_swap(text: str) -> int:
+    """`--memory-swap`: bytes of memory and swap; "-1" is unlimited swap, "" and "0" are nothing asked."""
+    return -1 if text == "-1" else parse_size(text or "0")
+
+
 def parse_cpus(text: str) -> int:
     """`--cpus 1.5` as nano CPUs."""
     try:

@@ -198,16 +198,17 @@ def _seccomp(linux: Spec, options: RunOptions, host: Host, notes: list[str]) -> 
 
 
 def _cgroup(linux: Spec, options: RunOptions, host: Host, notes: list[str]) -> None:
-    limits = _limits(options.resources)
+    asked = limits(options.resources)
     if not host.cgroup_version:
-        if limits:
+        if asked:
             notes.append("resource limits do not apply: no cgroup may be made here")
         return
     linux["cgroupsPath"] = host.cgroup_path
-    linux["resources"] = limits | {"devices": _device_rules(options.privileged)}
+    linux["resources"] = asked | {"devices": _device_rules(options.privileged)}
 
 
-def _limits(wanted: Resources) -> Spec:
+def limits(wanted: Resources) -> Spec:
+    """The part of `linux.resources` that limits something."""
     cpu: Spec = {}
     if wanted.nano_cpus:
         cpu |= {"period": _PERIOD, "quota": wanted.nano_cpus * _PERIOD // 1_000_000_000}

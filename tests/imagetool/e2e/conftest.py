@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.imagetool.e2e.containers import traces
 from tests.support.imagetool import Cli, program
 from tests.support.oci import Layout, layer_tar
+from tests.support.process import wait_until
 from tests.support.registry import Server, fill, registry
 
 BASE = {"etc/os-release": b"ID=test\n", "etc/passwd": b"root:x:0:0::/:/bin/sh\n", "data": b"d" * 70_000}
@@ -70,3 +73,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def cli(tmp_path: Path, server: Server) -> Iterator[Cli]:
     with program(tmp_path, server) as made:
         yield made
+
+
+@pytest.fixture
+def box(cli: Cli) -> Iterator[Cli]:
+    """The command line with busybox pulled; at the end nothing of any container is left on the machine."""
+    cli("pull", "-q", "busybox")
+    yield cli
+    ids = cli("ps", "-aq", "--no-trunc").split()
+    if ids:
+        cli("rm", "-f", *ids)
+    assert os.listdir(cli.root / "containers") == []
+    wait_until(lambda: traces(cli, ids) == [], 10, "the end of all processes")

@@ -8,12 +8,11 @@ import signal
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.imagetool.e2e.containers import BOX, FOREVER, column, monitor_of, traces
 from tests.support.imagetool import PROGRAM, Cli
 from tests.support.oci import Layout
 from tests.support.process import wait_until
@@ -21,50 +20,7 @@ from tests.support.registry import Server, fill, free_port
 
 pytestmark = pytest.mark.timeout(120)
 
-BOX = ("--network", "none", "busybox")
-FOREVER = ("sh", "-c", "trap 'exit 0' TERM; while :; do busybox sleep 0.1; done")
 ID = r"[0-9a-f]{64}"
-
-
-@pytest.fixture
-def box(cli: Cli) -> Iterator[Cli]:
-    """The command line with busybox pulled; at the end nothing of any container is left on the machine."""
-    cli("pull", "-q", "busybox")
-    yield cli
-    ids = cli("ps", "-aq", "--no-trunc").split()
-    if ids:
-        cli("rm", "-f", *ids)
-    assert os.listdir(cli.root / "containers") == []
-    wait_until(lambda: traces(cli, ids) == [], 10, "the end of all processes")
-
-
-def traces(cli: Cli, ids: list[str]) -> list[str]:
-    """Mounts, processes, cgroups, links and leases of these containers, or of this store."""
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    found = [path for path in mounts if path.startswith(str(cli.root))]
-    found += [str(path) for each in ids for path in Path("/sys/fs/cgroup").glob(f"**/imagetool/{each}")]
-    found += [name for name in os.listdir("/sys/class/net") for each in ids if name == f"it-{each[:11]}"]
-    leases = Path("/run/imagetool/network/leases.json")
-    table = leases.read_text() if leases.exists() else ""
-    return found + [each for each in ids if each in table] + [str(pid) for pid in processes(cli)]
-
-
-def processes(cli: Cli) -> list[int]:
-    """Monitors, file system servers and commands that were started for this store."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError):
-            if (
-                entry.name.isdigit()
-                and f"IMAGETOOL_ROOT={cli.root}\0".encode() in (entry / "environ").read_bytes()
-            ):
-                found.append(int(entry.name))
-    return found
-
-
-def column(cli: Cli, name: str, *options: str) -> str:
-    """One field of the only container in the list."""
-    return cli("ps", "-a", *options, "--format", f"{{{{.{name}}}}}").strip()
 
 
 def test_row_09_run_pulls_what_is_missing(cli: Cli) -> None:
@@ -325,14 +281,6 @@ def test_a_restart_policy_tries_so_often(box: Cli) -> None:
     box("run", "--name", "rr", "--restart", "on-failure:2", *BOX, "sh", "-c", "echo try; exit 3", code=3)
     assert box("logs", "rr") == "try\n" * 3
     assert box("container", "inspect", "-f", "{{.RestartCount}}", "rr") == "2\n"
-
-
-def monitor_of(cli: Cli) -> int:
-    """Who holds the lock of the only container."""
-    (directory,) = (cli.root / "containers").iterdir()
-    inode = str(os.stat(directory / "running").st_ino)
-    rows = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-    return next(int(row[4]) for row in rows if row[1] == "FLOCK" and row[5].endswith(f":{inode}"))
 
 
 def test_the_state_is_true_after_a_killed_monitor(box: Cli) -> None:

@@ -26,9 +26,9 @@ def image_id(cli: Cli, name: str) -> str:
 
 def make_container(cli: Cli, image: str, container: str, *, running: bool = False) -> int | None:
     """What a container leaves in the store; the lock of one that runs."""
+    manifest = json.loads(cli("image", "inspect", image))[0]["Descriptor"]["digest"]
     place = cli.root / "containers" / container
     place.mkdir()
-    manifest = json.loads(cli("inspect", image))[0]["Descriptor"]["digest"]
     (place / "roots").write_text(f"{manifest}\n")
     return try_lock(str(place / "running")) if running else None
 
