@@ -292,3 +292,14 @@ def test_unpack_wants_an_empty_directory_and_cleans_up(tmp_path: Path) -> None:
         unpack([str(tar)], str(tmp_path / "new"))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "new").exists()
+
+
+def test_opaque_is_said_only_where_it_hides_something(tmp_path: Path) -> None:
+    """The kernel's overlayfs marks every directory that is made beside ones from below; a layer need not."""
+    lower = gnu_tar(to_directory(tmp_path / "lower", {"there/f": b"1", "file": b"2"}), tmp_path / "lower.tar")
+    new = {name: directory(opaque=True) for name in ("there", "file", "new")}
+    upper = to_directory(tmp_path / "upper", new)
+    with open(tmp_path / "l.tar", "wb") as out:
+        packed = pack(str(upper), out.write, [open_tar_layer(str(lower))])
+    assert run("tar", "-tf", tmp_path / "l.tar").split() == ["file/", "new/", "there/", "there/.wh..wh..opq"]
+    assert packed.whiteouts == 1
