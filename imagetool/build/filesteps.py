@@ -91,11 +91,11 @@ class _Transfer(FileStep):
         if self._item.link or not state.layers:
             upper = job.workspace.directory()
             self._apply(upper)
-            result = job.packed(state, upper, ())
+            result = job.packed(state, upper)
         else:
             with job.workspace.changing(state) as top:
                 self._apply(top.root)
-            upper, result = top.upper, job.packed(state, top.upper, ())
+            upper, result = top.upper, job.packed(state, top.upper)
         return Made(result._replace(content=self._content()), None if self._item.link else upper)
 
     def _apply(self, root: str) -> None:
@@ -176,11 +176,11 @@ class _Workdir(FileStep):
         if not state.layers:
             upper = job.workspace.directory()
             _make_directories(upper, self._path, 0, 0)
-            return Made(job.packed(state, upper, ()), upper)
+            return Made(job.packed(state, upper), upper)
         with job.workspace.changing(state) as top:
             user = user_of(state.run.user, top.root)
             _make_directories(top.root, self._path, user.uid, user.gid)
-        return Made(job.packed(state, top.upper, ()), top.upper)
+        return Made(job.packed(state, top.upper), top.upper)
 
 
 def transfer(job: Job, stage: Stage, state: State, item: Transfer, full: Expand) -> FileStep:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -30,7 +30,6 @@ from imagetool.store.store import Store
 from imagetool.units import time_text
 from unionfs.errors import LayerError
 from unionfs.layers.base import Layer
-from unionfs.layers.directory import DirLayer
 from unionfs.layers.tarball import open_tar_layer
 
 
@@ -120,11 +119,11 @@ class Job:
         if self.given_up.is_set():
             raise ImageToolError("the build was given up")
 
-    def packed(self, state: State, upper: str, stubs: Sequence[str]) -> Result:
+    def packed(self, state: State, upper: str) -> Result:
         """The change in an upper directory, over the files of `state`, as a layer in the store; nothing is no layer."""
         options = pack.Options(epoch=self.options.epoch)
         with self.lease.new_layer() as ingest, disk.errors("cannot read the files of a step"):
-            made = pack.pack(upper, ingest.feed, self._lowers(state, stubs), options)
+            made = pack.pack(upper, ingest.feed, self._lowers(state), options)
             if not made.members:
                 ingest.discard()
                 return Result(self.now())
@@ -132,13 +131,12 @@ class Job:
         layer = Descriptor(mediatypes.layer_type(blob.compression), blob.digest, blob.size)
         return Result(self.now(), layer, blob.diff_id)
 
-    def _lowers(self, state: State, stubs: Sequence[str]) -> list[Layer]:
+    def _lowers(self, state: State) -> list[Layer]:
         """For what was moved or changed without its data. They are opened, not read."""
         found: list[Layer] = []
         try:
             for _, diff_id in reversed(state.layers):
                 found.append(open_tar_layer(self.store.layout.layer_tar(diff_id)))
-            found += [DirLayer(path.encode()) for path in stubs]
         except LayerError as error:
             for layer in found:
                 layer.close()

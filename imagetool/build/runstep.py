@@ -116,7 +116,7 @@ class RunStep(FileStep):
                     self._explore(runner, top.root, command)
                     raise CommandFailed(command.argv, code)
             channel.line(f"Removing intermediate container {name}")
-            return Made(job.packed(state, top.upper, stubs), top.upper)
+            return Made(job.packed(state, top.upper), top.upper)
 
     def _explore(self, runner: Runner, root: str, command: Command) -> None:
         if self._job.options.debug_shell:
