@@ -69,8 +69,10 @@ def build(
         for warning in plan.warnings:
             display.line(warning)
         _find_images(job)
-        draft = _solve(job).draft
-        rendered = publish_draft(lease, draft)
+        state = _solve(job)
+        if options.squash:
+            state = job.squashed(state)
+        rendered = publish_draft(lease, state.draft)
         if finish is None:
             store.publish(options.names, rendered.target)
         else:

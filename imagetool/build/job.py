@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from imagetool import mediatypes, mutate
 from imagetool.archive import pack
+from imagetool.archive.squash import squash
 from imagetool.build.cache import Cache, Result
 from imagetool.build.contexts import Context
 from imagetool.build.display import Display
@@ -18,9 +19,10 @@ from imagetool.build.plan import BuildPlan
 from imagetool.build.runmounts import Mounts
 from imagetool.build.scope import Scope
 from imagetool.build.secrets import Secret
-from imagetool.build.state import State, from_image
+from imagetool.build.state import State, from_image, replaced
 from imagetool.build.trees import Tree
 from imagetool.build.workspace import Workspace
+from imagetool.digest import Digest
 from imagetool.errors import ImageToolError
 from imagetool.spec import Descriptor, Platform
 from imagetool.store import disk
@@ -131,11 +133,42 @@ class Job:
         layer = Descriptor(mediatypes.layer_type(blob.compression), blob.digest, blob.size)
         return Result(self.now(), layer, blob.diff_id)
 
+    def squashed(self, state: State) -> State:
+        """The state with one layer in place of all that came upon the image that its stages started from."""
+        count = len(state.layers) - self._base_layers(self.plan.target)
+        if count < 2:
+            return state
+        kept, new = state.layers[:-count], state.layers[-count:]
+        layers = self._opened([diff_id for _, diff_id in new])
+        try:
+            with self.lease.new_layer() as ingest:
+                squash(layers, ingest.feed, self.options.epoch)
+                blob = ingest.finish()
+        finally:
+            for layer in layers:
+                layer.close()
+        assert blob.diff_id is not None
+        made = Descriptor(mediatypes.layer_type(blob.compression), blob.digest, blob.size)
+        return replaced(state, kept, (made, blob.diff_id), state.draft.config.created)
+
+    def _base_layers(self, number: int) -> int:
+        stage = next(stage for stage in self.plan.stages if stage.number == number)
+        if isinstance(stage.base, int):
+            return self._base_layers(stage.base)
+        if stage.base == "scratch":
+            return 0
+        platform = Platform.parse(stage.platform) if stage.platform else None
+        return len(self.image(stage.base, platform).config.diff_ids)
+
     def _lowers(self, state: State) -> list[Layer]:
         """For what was moved or changed without its data. They are opened, not read."""
+        return self._opened([diff_id for _, diff_id in state.layers])
+
+    def _opened(self, diff_ids: Sequence[Digest]) -> list[Layer]:
+        """Layers, top first, that the caller closes."""
         found: list[Layer] = []
         try:
-            for _, diff_id in reversed(state.layers):
+            for diff_id in reversed(diff_ids):
                 found.append(open_tar_layer(self.store.layout.layer_tar(diff_id)))
         except LayerError as error:
             for layer in found:

@@ -84,6 +84,24 @@ def grown(state: State, done: str, made: Result, upper: str | None) -> State:
     return _stamped(state, draft, made)._replace(chain=chain, fresh=fresh)
 
 
+def replaced(
+    state: State, kept: Sequence[tuple[Descriptor, Digest]], made: tuple[Descriptor, Digest], now: str
+) -> State:
+    """With one layer for all after `kept`; the steps stay in the history, and what made the layer is the last one."""
+    config = state.draft.config
+    steps, layers = [], 0
+    for step in mutate.complete_history(config):
+        layers += not step.empty_layer
+        steps.append(step._replace(empty_layer=step.empty_layer or layers > len(kept)))
+    below = config._replace(diff_ids=tuple(diff_id for _, diff_id in kept), history=tuple(steps))
+    draft = Draft(below, tuple(layer for layer, _ in kept))
+    draft = mutate.append(
+        draft, *made, History(now, comment=f"squashed {len(config.diff_ids) - len(kept)} layers")
+    )
+    chain = cachekey.chain(draft.config.diff_ids)
+    return state._replace(draft=mutate.stamped(draft, now), chain=chain, fresh=())
+
+
 def _stamped(state: State, draft: Draft, made: Result) -> State:
     return state._replace(draft=mutate.stamped(draft, made.created))
 
