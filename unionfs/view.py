@@ -24,6 +24,9 @@ from unionfs.model import NAME_MAX, ROOT_ID, Attr, Dirent, Mark, Policy, is_dir
 from unionfs.node import PRIVATE, SHIFT, Node, NodeTable
 from unionfs.upper import Upper
 
+UNSEEN = Attr(0xFFFFFFFF, *(0,) * 15)
+"""Of a row of a listing that cannot be looked at: one bad entry must not hide the others. Its mode, 0, tells it."""
+
 ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
 
 
@@ -296,6 +299,7 @@ class View:
             yield Dirent(at, name, attr.ino, attr.mode)
 
     def readdirplus(self, ino: int, cookie: int) -> Iterator[tuple[int, bytes, Attr]]:
+        """(cookie, name, attributes) of the rows behind `cookie`; see UNSEEN."""
         node = self.nodes[ino]
         if not node.is_dir:
             raise UnionError(errno.ENOTDIR)
@@ -324,7 +328,7 @@ class View:
                 yield at, name, self.resolve(node, name)[1]
             except OSError as e:
                 if e.errno != errno.ENOENT:
-                    raise
+                    yield at, name, UNSEEN
 
     def _rows_of_one(self, node: Node, cookie: int) -> Iterator[tuple[int, bytes, Attr]]:
         """The rows of a directory of one numbered layer, straight from its index."""
@@ -346,7 +350,11 @@ class View:
         number, handle = node.dirs[0]
         layer = self.layers[number]
         for at, name in self.listing(node).after(cookie):
-            entry = layer.lookup(handle, name)
+            try:
+                entry = layer.lookup(handle, name)
+            except OSError:
+                yield at, name, UNSEEN
+                continue
             if entry is not None and not entry.mark & Mark.WHITEOUT:
                 yield at, name, self._lower_child(node, name, _alone(number, entry))[1]
 

@@ -109,6 +109,17 @@ def test_a_copy_without_data_in_the_lowest_layer_is_an_error(scratch: Scratch) -
     fs.close()
 
 
+def test_one_bad_entry_does_not_hide_the_others(union: Union) -> None:
+    fs = union({"a": b"", "z": b""})
+    fs.close()
+    (fs.upper_dir / "bad").write_bytes(b"text")
+    os.setxattr(fs.upper_dir / "bad", "trusted.overlay.metacopy", b"")
+    fs.mount()
+    assert fs.listing("") == ["a", "bad", "z"]
+    with refused(errno.EIO):
+        fs.stat("bad")
+
+
 def test_closing_a_tree_closes_every_descriptor(union: Union) -> None:
     before = os.listdir("/proc/self/fd")
     fs = union({"d/f": b"1", "d/sub/g": b"2"})

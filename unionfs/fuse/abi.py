@@ -390,6 +390,10 @@ class Listing:
         self._end = 16
         self._valid = valid
 
+    @property
+    def is_empty(self) -> bool:
+        return self._end == 16
+
     def add(self, row: Dirent) -> bool:
         at, length = self._end, len(row.name)
         end = at + (24 + length + 7 & ~7)

@@ -43,18 +43,24 @@ class Directories:
         return listing.reply(head.unique)
 
     def readdirplus(self, head: Head, buf: Buffer) -> Answer:
-        """Each row that is sent counts as a lookup, but not `.` and `..` (cookies 1 and 2)."""
+        """Each row that is sent counts as a lookup, but not `.` and `..` (cookies 1 and 2), and what is unseen."""
         cookie, size = abi.read_in(buf)
         listing = abi.Listing(size, self._ctx.valid)
         add, remember = listing.add_plus, self._tree.remember
-        for row_cookie, name, attr in self._tree.readdirplus(head.nodeid, cookie):
-            if row_cookie <= 2:
-                if not add(row_cookie, name, attr, 0):
+        try:
+            for row_cookie, name, attr in self._tree.readdirplus(head.nodeid, cookie):
+                if row_cookie <= 2 or not attr.mode:
+                    if not add(row_cookie, name, attr, 0):
+                        break
+                elif add(row_cookie, name, attr, attr.ino):
+                    remember(attr.ino)
+                else:
                     break
-            elif add(row_cookie, name, attr, attr.ino):
-                remember(attr.ino)
-            else:
-                break
+        except OSError:
+            if (
+                listing.is_empty
+            ):  # else what has been counted must be sent; the next request begins with this row
+                raise
         return listing.reply(head.unique)
 
     def fsyncdir(self, head: Head, buf: Buffer) -> Answer:

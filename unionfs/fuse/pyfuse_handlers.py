@@ -231,6 +231,8 @@ class Handlers(pyfuse3.Operations):
         sent = 0
         try:
             for cookie, name, attr in self._tree.readdirplus(fh, start_id):
+                if not attr.mode:  # unseen, for which libfuse's binding has no words
+                    continue
                 if not pyfuse3.readdir_reply(token, name, self._entry(attr), cookie):
                     return
                 sent += 1
