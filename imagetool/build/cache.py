@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from imagetool import digest as digests
 from imagetool.build.flags import duration
-from imagetool.containers.rootfs import remove_tree
 from imagetool.digest import Digest
 from imagetool.errors import Malformed, UsageError
 from imagetool.spec import Descriptor
@@ -101,6 +100,8 @@ def prune(store: Store, *, older: float = 0.0) -> int:
 
 def prune_mounts(store: Store) -> int:
     """Removes the caches of RUN steps that nobody uses now; bytes on disk."""
+    from imagetool.containers.rootfs import remove_tree
+
     size = 0
     directory = f"{store.layout.build}/caches"
     with disk.errors("cannot prune the caches of RUN steps"), suppress(FileNotFoundError):

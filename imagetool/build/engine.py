@@ -12,21 +12,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from imagetool.archive.rootimport import publish_draft
+from imagetool import mutate
 from imagetool.build import dockerfile as language
 from imagetool.build import plan as planning
-from imagetool.build import workspace as working
 from imagetool.build.contexts import Context
 from imagetool.build.display import Display
 from imagetool.build.instructions import Arg, From
 from imagetool.build.job import Find, Job, Options
 from imagetool.build.memory import Memory
 from imagetool.build.plan import BuildPlan, Stage
+from imagetool.build.scratch import Scratch
 from imagetool.build.stage import StageBuilder
 from imagetool.build.state import State
 from imagetool.build.trees import Tree
 from imagetool.digest import Digest
-from imagetool.runtime import linux
 from imagetool.spec import Descriptor, Platform
 from imagetool.store.store import Store
 
@@ -48,7 +47,8 @@ def build(
 ) -> Built:
     """Builds an image, and gives it its names; or, with `finish`, hands it over while nothing of it can be collected.
 
-    The process gets a mount namespace of its own, and must have one thread. DockerfileError, StepError, ImageToolError.
+    If something has to be mounted, the process, which must have one thread, gets a mount namespace of its own.
+    DockerfileError, StepError, ImageToolError.
     """
     dockerfile = language.parse(context.dockerfile, context.dockerfile_name)
     host = Platform.host()
@@ -56,15 +56,13 @@ def build(
         dockerfile, target=options.target, build_args=options.build_args,
         platform=str(options.platform or host), build_platform=str(host),
     )  # fmt: skip
-    working.enter_namespace()
     with (
         store.lease() as lease,
-        working.Workspace(store, lease, options.top) as workspace,
+        Scratch(lease) as scratch,
         _memory(store, context) as memory,
         Tree(context.root, ignore=context.ignore, memory=memory) as tree,
-        _reaping_orphans(),
     ):
-        job = Job(store, lease, workspace, dockerfile, plan, context, tree, options, find, display)
+        job = Job(store, lease, scratch, dockerfile, plan, context, tree, options, find, display)
         display.context(tree.transfer_size())
         for warning in plan.warnings:
             display.line(warning)
@@ -72,7 +70,9 @@ def build(
         state = _solve(job)
         if options.squash:
             state = job.squashed(state)
-        rendered = publish_draft(lease, state.draft)
+        rendered = mutate.render(state.draft)
+        lease.put(rendered.config)
+        lease.put(rendered.manifest)
         if finish is None:
             store.publish(options.names, rendered.target)
         else:
@@ -102,6 +102,7 @@ def _solve(job: Job) -> State:
             if len(ready) == 1 and not running:
                 job.states[ready[0]] = waiting.pop(ready[0]).build()
                 continue
+            _ = job.mounts  # and the workspace: made before there are threads
             for number in ready:
                 builder = waiting.pop(number)
                 thread = threading.Thread(target=_build, args=(number, builder, ended))
@@ -163,14 +164,3 @@ def _memory(store: Store, context: Context) -> Iterator[Memory]:
         return
     with Memory.open(f"{store.layout.build}/contexts", str(context.root)) as memory:
         yield memory
-
-
-@contextmanager
-def _reaping_orphans() -> Iterator[None]:
-    """Whoever starts a container makes this process its reaper for a moment: with several at once, for all the time."""
-    before = linux.is_subreaper()
-    linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
-    try:
-        yield
-    finally:
-        linux.prctl(linux.PR_SET_CHILD_SUBREAPER, int(before))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-from imagetool.build import adding, copying
+from imagetool.build import copying
 from imagetool.build.cache import Result
 from imagetool.build.copying import CopyOptions, Sources
 from imagetool.build.instructions import Transfer
@@ -17,9 +17,7 @@ from imagetool.build.plan import Stage
 from imagetool.build.settings import Expand
 from imagetool.build.state import State, nop
 from imagetool.build.trees import Tree
-from imagetool.containers.prepare import user_of
 from imagetool.errors import UsageError
-from imagetool.runtime.inroot import open_in_root
 from imagetool.spec.fields import Json
 
 
@@ -89,7 +87,7 @@ class _Transfer(FileStep):
         job, state = self._job, self._state
         self._content()
         if self._item.link or not state.layers:
-            upper = job.workspace.directory()
+            upper = job.scratch.directory()
             self._apply(upper)
             result = job.packed(state, upper)
         else:
@@ -121,8 +119,10 @@ class _Transfer(FileStep):
             return copying.resolve(
                 tree, item.sources, excludes=item.exclude, parents=item.parents, documents=documents
             )
+        from imagetool.build import adding
+
         return adding.resolve(
-            tree, item.sources, work=self._job.workspace.directory(), excludes=item.exclude, documents=documents,
+            tree, item.sources, work=self._job.scratch.directory(), excludes=item.exclude, documents=documents,
             checksum=item.checksum, keep_git_dir=item.keep_git_dir, unpack=item.unpack,
         )  # fmt: skip
 
@@ -154,6 +154,8 @@ class _Transfer(FileStep):
         user, _, group = text.partition(":")
         if user.isdecimal() and (not group or group.isdecimal()):
             return int(user), int(group or user)
+        from imagetool.containers.prepare import user_of
+
         found = user_of(text, self._job.workspace.view(self._state))
         return found.uid, int(user) if user.isdecimal() and not group else found.gid
 
@@ -174,9 +176,11 @@ class _Workdir(FileStep):
     def make(self) -> Made:
         job, state = self._job, self._state
         if not state.layers:
-            upper = job.workspace.directory()
+            upper = job.scratch.directory()
             _make_directories(upper, self._path, 0, 0)
             return Made(job.packed(state, upper), upper)
+        from imagetool.containers.prepare import user_of
+
         with job.workspace.changing(state) as top:
             user = user_of(state.run.user, top.root)
             _make_directories(top.root, self._path, user.uid, user.gid)
@@ -210,6 +214,8 @@ def _expanded_text(text: str, state: State) -> str:
 
 def _make_directories(root: str, path: str, uid: int, gid: int) -> None:
     """The directory and its parents beneath the root; those that are new belong to the user."""
+    from imagetool.runtime.inroot import open_in_root
+
     top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         names = path.strip("/").split("/")

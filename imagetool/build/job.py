@@ -6,22 +6,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 from imagetool import mediatypes, mutate
-from imagetool.archive import pack
-from imagetool.archive.squash import squash
 from imagetool.build.cache import Cache, Result
 from imagetool.build.contexts import Context
 from imagetool.build.display import Display
 from imagetool.build.dockerfile import Dockerfile
 from imagetool.build.plan import BuildPlan
-from imagetool.build.runmounts import Mounts
 from imagetool.build.scope import Scope
+from imagetool.build.scratch import Scratch
 from imagetool.build.secrets import Secret
 from imagetool.build.state import State, from_image, replaced
 from imagetool.build.trees import Tree
-from imagetool.build.workspace import Workspace
 from imagetool.digest import Digest
 from imagetool.errors import ImageToolError
 from imagetool.spec import Descriptor, Platform
@@ -30,9 +28,11 @@ from imagetool.store.lease import Lease
 from imagetool.store.read import Image
 from imagetool.store.store import Store
 from imagetool.units import time_text
-from unionfs.errors import LayerError
-from unionfs.layers.base import Layer
-from unionfs.layers.tarball import open_tar_layer
+
+if TYPE_CHECKING:
+    from imagetool.build.runmounts import Mounts
+    from imagetool.build.workspace import Workspace
+    from unionfs.layers.base import Layer
 
 
 class Options(NamedTuple):
@@ -63,14 +63,13 @@ class Job:
     """One build under way. What changes is under `lock`."""
 
     def __init__(
-        self, store: Store, lease: Lease, workspace: Workspace, dockerfile: Dockerfile, plan: BuildPlan,
+        self, store: Store, lease: Lease, scratch: Scratch, dockerfile: Dockerfile, plan: BuildPlan,
         context: Context, tree: Tree, options: Options, find: Find, display: Display,
     ) -> None:  # fmt: skip
-        self.store, self.lease, self.workspace = store, lease, workspace
+        self.store, self.lease, self.scratch = store, lease, scratch
         self.dockerfile, self.plan, self.options, self.display = dockerfile, plan, options, display
         self.platform = options.platform or Platform.host()
         self.cache = Cache(store, lease, reading=options.cached)
-        self.mounts = Mounts(store, workspace, options.secrets, options.ssh)
         self.context = context
         self.lock = threading.Lock()
         self.states: dict[int, State] = {}  # of the stages that are complete
@@ -79,6 +78,20 @@ class Job:
         self._find = find
         self._images: dict[tuple[str, str], Image] = {}
         self._image_lock = threading.Lock()
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """For who mounts something; to be made before there are threads."""
+        from imagetool.build.workspace import Workspace
+
+        return Workspace(self.store, self.lease, self.scratch, self.options.top)
+
+    @cached_property
+    def mounts(self) -> Mounts:
+        """Those of RUN steps."""
+        from imagetool.build.runmounts import Mounts
+
+        return Mounts(self.store, self.workspace, self.scratch, self.options.secrets, self.options.ssh)
 
     @contextmanager
     def tree(self) -> Iterator[Tree]:
@@ -123,6 +136,8 @@ class Job:
 
     def packed(self, state: State, upper: str) -> Result:
         """The change in an upper directory, over the files of `state`, as a layer in the store; nothing is no layer."""
+        from imagetool.archive import pack
+
         options = pack.Options(epoch=self.options.epoch)
         with self.lease.new_layer() as ingest, disk.errors("cannot read the files of a step"):
             made = pack.pack(upper, ingest.feed, self._lowers(state), options)
@@ -135,6 +150,8 @@ class Job:
 
     def squashed(self, state: State) -> State:
         """The state with one layer in place of all that came upon the image that its stages started from."""
+        from imagetool.archive.squash import squash
+
         count = len(state.layers) - self._base_layers(self.plan.target)
         if count < 2:
             return state
@@ -166,6 +183,9 @@ class Job:
 
     def _opened(self, diff_ids: Sequence[Digest]) -> list[Layer]:
         """Layers, top first, that the caller closes."""
+        from unionfs.errors import LayerError
+        from unionfs.layers.tarball import open_tar_layer
+
         found: list[Layer] = []
         try:
             for diff_id in reversed(diff_ids):

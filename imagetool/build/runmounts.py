@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from imagetool.build import agent
 from imagetool.build.runmount import RunMount
+from imagetool.build.scratch import Scratch
 from imagetool.build.secrets import Secret
 from imagetool.build.workspace import Workspace
 from imagetool.errors import NotFound, UsageError
@@ -39,10 +40,15 @@ class Mounts:
     """Prepares the mounts of a build's RUN steps."""
 
     def __init__(
-        self, store: Store, workspace: Workspace, secrets: Mapping[str, Secret], ssh: Mapping[str, str]
+        self,
+        store: Store,
+        workspace: Workspace,
+        scratch: Scratch,
+        secrets: Mapping[str, Secret],
+        ssh: Mapping[str, str],
     ) -> None:
         self._caches = f"{store.layout.build}/caches"
-        self._workspace, self._secrets, self._ssh = workspace, secrets, ssh
+        self._workspace, self._scratch, self._secrets, self._ssh = workspace, scratch, secrets, ssh
         self._lock = threading.Lock()
         self._memory = ""
 
@@ -100,7 +106,7 @@ class Mounts:
                 undo.enter_context(locked(f"{path}.lock", shared=one.sharing == "shared"))
             with locked(f"{path}.making"):
                 if not os.path.isdir(path):
-                    fresh = self._workspace.directory()
+                    fresh = self._scratch.directory()
                     fill(one, fresh)
                     os.chown(fresh, one.uid, one.gid)
                     os.chmod(fresh, one.mode)

@@ -10,18 +10,19 @@ import json
 import os
 import platform
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from imagetool.build.command import Command
 from imagetool.build.network import Network
 from imagetool.containers import executors, prepare
 from imagetool.errors import ImageToolError
 from imagetool.runtime import capabilities, linux, plan, ports, seccomp, seccomp_default
 from imagetool.runtime.base import Container, Stdio
 from imagetool.runtime.network import host_resolv_conf
-from imagetool.runtime.options import ImageDefaults, Mount, RunOptions
+from imagetool.runtime.options import ImageDefaults, RunOptions
 from imagetool.store.store import Store
 
 HOSTNAME = "build"
@@ -30,18 +31,6 @@ HOSTNAME = "build"
 _CHUNK = 1 << 16
 
 Sink = Callable[[bytes], None]
-
-
-class Command(NamedTuple):
-    """What a RUN executes. `network` is "default", "none" or "host"."""
-
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    workdir: str = "/"
-    user: str = ""
-    network: str = "default"
-    insecure: bool = False
-    mounts: tuple[Mount, ...] = ()
 
 
 class Runner:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from imagetool.build import copying, runmount, settings
+from imagetool.build.command import Command
 from imagetool.build.display import Channel
 from imagetool.build.errors import CommandFailed
 from imagetool.build.filesteps import FileStep, Made
@@ -14,15 +16,16 @@ from imagetool.build.instructions import Run
 from imagetool.build.job import Job
 from imagetool.build.plan import Stage
 from imagetool.build.runmount import RunMount
-from imagetool.build.runmounts import Prepared
-from imagetool.build.runner import Command, Runner
 from imagetool.build.scope import PREDEFINED
 from imagetool.build.settings import Expand
 from imagetool.build.state import State, ran
 from imagetool.build.trees import Tree
-from imagetool.containers.rootfs import STUBS, make_stubs
 from imagetool.errors import UsageError
 from imagetool.spec.fields import Json
+
+if TYPE_CHECKING:
+    from imagetool.build.runmounts import Prepared
+    from imagetool.build.runner import Runner
 
 _SCRIPTS = "/dev/pipes"
 """Where the script of a here-document with its own interpreter is, as BuildKit has it."""
@@ -39,7 +42,9 @@ class RunSteps:
         """Made for the first RUN that is not in the cache."""
         with self.job.lock:
             if self._runner is None:
-                self._runner = Runner(self.job.store, self.job.workspace.directory)
+                from imagetool.build.runner import Runner
+
+                self._runner = Runner(self.job.store, self.job.scratch.directory)
                 if self.job.given_up.is_set():
                     self._runner.kill()
             return self._runner
@@ -132,7 +137,9 @@ class RunStep(FileStep):
         return self._command._replace(mounts=mounts, env={**self._command.env, **prepared.env})
 
     def _stubs(self, prepared: Prepared) -> str:
-        path = self._job.workspace.directory()
+        from imagetool.containers.rootfs import STUBS, make_stubs
+
+        path = self._job.scratch.directory()
         make_stubs(path, [*STUBS, *prepared.stubs])
         return path
 
@@ -156,7 +163,7 @@ class RunStep(FileStep):
         if not context.ignore.rules:
             return str(context.root)
         if one.source not in self._copies:
-            copy = self._job.workspace.directory()
+            copy = self._job.scratch.directory()
             where = posixpath.normpath(one.source.strip("/") or ".")
             with self._job.tree() as tree:
                 found = copying.resolve(tree, [where], parents=True)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from imagetool.build import instructions as asked
 from imagetool.build.instructions import Command, Healthcheck, Instruction
 from imagetool.errors import UsageError
-from imagetool.runtime import signals
 from imagetool.spec import RunConfig
 from imagetool.spec.fields import Json
 
@@ -55,6 +54,8 @@ def changed(run: RunConfig, step: Instruction, full: Expand, words: Split) -> tu
         case asked.User(user=text):
             return run._replace(user=full(text)), f"USER {full(text)}"
         case asked.StopSignal(signal=text):
+            from imagetool.runtime import signals
+
             signals.number(full(text))
             return run._replace(stop_signal=full(text)), f"STOPSIGNAL {full(text)}"
         case asked.Onbuild(trigger=trigger):

@@ -19,14 +19,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import NamedTuple
 
 from imagetool.archive.tree import opened
+from imagetool.build.scratch import Scratch
 from imagetool.build.state import State
 from imagetool.digest import Digest
 from imagetool.errors import StoreError
+from imagetool.runtime import linux
 from imagetool.spec import Descriptor
 from imagetool.store import disk
 from imagetool.store.lease import Lease
 from imagetool.store.store import Store
-from unionfs import mountapi, mountpoint, sysfd
+from unionfs import mountapi, mountpoint
 from unionfs.errors import SetupError
 from unionfs.layers.tarball import open_tar_layer
 from unionfs.model import ROOT_ID
@@ -48,29 +50,15 @@ class Top(NamedTuple):
 
 
 class Workspace:
-    """A context manager, entered while the process has one thread. `top`: "auto", "fuse" or "overlay"."""
+    """Made while the process has one thread, which gets a mount namespace. `top`: "auto", "fuse" or "overlay"."""
 
-    def __init__(self, store: Store, lease: Lease, top: str = "auto") -> None:
-        self._store, self._lease, self._top = store, lease, top
+    def __init__(self, store: Store, lease: Lease, scratch: Scratch, top: str = "auto") -> None:
+        self._store, self._lease, self._scratch, self._top = store, lease, scratch, top
         self._lock = threading.Lock()
         self._locks: dict[object, threading.Lock] = {}
         self._views: dict[object, str] = {}
-        self._made = ExitStack()
-
-    def __enter__(self) -> Workspace:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._made.close()
-
-    def directory(self) -> str:
-        """A new empty directory, mode 0755, that goes with the workspace."""
-        path = self._lease.temporary()
-        with disk.errors("cannot make a directory for the build"):
-            os.mkdir(path)
-            os.chmod(path, 0o755)
-        self._made.callback(_remove, path)
-        return path
+        _enter_namespace()
+        _become_reaper(scratch)
 
     def view(self, state: State) -> str:
         """The files of a state, read-only."""
@@ -85,8 +73,8 @@ class Workspace:
 
         `stubs` are directories below everything else: places for mounts, which leave no trace in the change.
         """
-        upper, work = self.directory(), self.directory()
-        below = list(stubs) or [self.directory()] * (not state.layers)
+        upper, work = self._scratch.directory(), self._scratch.directory()
+        below = list(stubs) or [self._scratch.directory()] * (not state.layers)
         if self._top != "fuse":
             lowers = [*self._lowers(state), *below]
             _take_root(lowers[0], upper)
@@ -104,7 +92,7 @@ class Workspace:
     @contextmanager
     def discarding(self, directory: str) -> Iterator[str]:
         """A writable view of a directory, whose changes nobody keeps."""
-        mounted = self._overlay([directory], self.directory(), self.directory())
+        mounted = self._overlay([directory], self._scratch.directory(), self._scratch.directory())
         if mounted is None:
             raise StoreError("a mount with rw needs the kernel's overlayfs", hint="leave out rw")
         try:
@@ -114,7 +102,7 @@ class Workspace:
 
     def memory(self) -> str:
         """A directory that is only in memory, and that nobody else can enter."""
-        target = self.directory()
+        target = self._scratch.directory()
         try:
             mount = mountapi.make("tmpfs", [("mode", "0700")], MS_NODEV | MS_NOSUID)
             try:
@@ -123,7 +111,7 @@ class Workspace:
                 os.close(mount)
         except OSError as error:
             raise StoreError(f"cannot mount a tmpfs for secrets: {error.strerror}") from error
-        self._made.callback(_unmount, target)
+        self._scratch.callback(_unmount, target)
         return target
 
     # --- inside
@@ -138,7 +126,7 @@ class Workspace:
 
     def _base(self, layers: Layers) -> str:
         if not layers:
-            return self._once((), self.directory)
+            return self._once((), self._scratch.directory)
         return self._once(tuple(diff_id for _, diff_id in layers), lambda: self._mount_layers(layers))
 
     def _once(self, key: object, make: Callable[[], str]) -> str:
@@ -151,9 +139,9 @@ class Workspace:
             return self._views[key]
 
     def _mount_layers(self, layers: Layers) -> str:
-        target = self.directory()
+        target = self._scratch.directory()
         tars = self._tars(layers)
-        self._made.callback(self._serve([f"lowerdir={':'.join(map(escape, tars))}"], target))
+        self._scratch.callback(self._serve([f"lowerdir={':'.join(map(escape, tars))}"], target))
         return target
 
     def _tars(self, layers: Layers) -> list[str]:
@@ -166,15 +154,15 @@ class Workspace:
     def _read_only(self, state: State, fresh: tuple[str, ...]) -> str:
         lowers = self._lowers(state)
         if len(lowers) == 1:  # overlayfs without an upper directory takes two at least
-            lowers.append(self.directory())
+            lowers.append(self._scratch.directory())
         target = self._overlay(lowers, "", "")
         assert target is not None  # there are fresh directories: it has worked before
-        self._made.callback(_unmount, target)
+        self._scratch.callback(_unmount, target)
         return target
 
     def _overlay(self, lowers: Sequence[str], upper: str, work: str) -> str | None:
         """Where overlayfs is mounted; None where there is none and that is no error."""
-        target = self.directory()
+        target = self._scratch.directory()
         try:
             mount = _overlayfs(lowers, upper, work)
         except OSError as error:
@@ -191,7 +179,7 @@ class Workspace:
 
     @contextmanager
     def _union(self, state: State, below: Sequence[str], upper: str, work: str) -> Iterator[str]:
-        target = self.directory()
+        target = self._scratch.directory()
         lowers = [*self._tars(state.layers), *below]
         _take_root_of_tars(lowers, upper)
         words = [f"lowerdir={':'.join(map(escape, lowers))}", f"upperdir={escape(upper)}", "dev", "volatile"]
@@ -225,13 +213,19 @@ class Workspace:
         return end
 
 
-def enter_namespace() -> None:
-    """Gives this process mounts of its own. StoreError where it may not."""
+def _enter_namespace() -> None:
     try:
         mountpoint.enter_private_namespace()
     except OSError as error:
         text = f"cannot make a mount namespace for the build: {error.strerror}"
         raise StoreError(text, hint="be root") from error
+
+
+def _become_reaper(scratch: Scratch) -> None:
+    """Whoever starts a container makes this process its reaper for a moment: with several at once, for all the time."""
+    if not linux.is_subreaper():
+        linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
+        scratch.callback(linux.prctl, linux.PR_SET_CHILD_SUBREAPER, 0)
 
 
 def _may_fork() -> bool:
@@ -308,16 +302,5 @@ def _wait_until_free(upper: str) -> None:
                 return
             time.sleep(0.002)
         raise SetupError("the server of a build step's files does not end")
-    finally:
-        os.close(fd)
-
-
-def _remove(path: str) -> None:
-    """A tree that was a root once, however deep: by names below descriptors."""
-    parent, name = os.path.split(path)
-    fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):  # what is left goes with the lease
-            sysfd.remove_tree(fd, os.fsencode(name))
     finally:
         os.close(fd)

@@ -101,21 +101,32 @@ def command(context: Context, /, place: str, **given: Any) -> int:  # fmt: skip
 
 
 def _build(context: Context, place: str, given: dict[str, Any]) -> None:
-    from imagetool.build import contexts, outputs
+    from imagetool.build import contexts
     from imagetool.build.engine import build
 
-    output = outputs.parse(given["output"]) if given["output"] else outputs.IMAGE
+    output = _output(given["output"])
     quiet = given["quiet"] or context.quiet
-    options = _options(given, output)
-    display = _display(given["progress"], quiet=quiet, stdout=output.path != "-")
+    options = _options(given, output.names if output else ())
+    display = _display(given["progress"], quiet=quiet, stdout=output is None or output.path != "-")
     find = _finder(context, pulling=given["pulling"], quiet=quiet)
     with contexts.open_context(place, given["dockerfile"], sys.stdin.buffer) as opened:
-        finish = None if output.kind == "image" else _writer(context, options, output)
+        finish = _writer(context, options, output) if output and output.kind != "image" else None
         built = build(context.store, opened, options, find, display, finish)
     _report(built, options, given["iidfile"], display, quiet=quiet)
+    if output and output.push:
+        _push(context, options.names)
 
 
-def _options(given: dict[str, Any], output: Output) -> Options:
+def _output(text: str | None) -> Output | None:
+    """None: the store."""
+    if not text:
+        return None
+    from imagetool.build import outputs
+
+    return outputs.parse(text)
+
+
+def _options(given: dict[str, Any], more: Sequence[str]) -> Options:
     from imagetool import reference
     from imagetool.archive.pack import epoch_from_environment
     from imagetool.build import secrets
@@ -126,7 +137,7 @@ def _options(given: dict[str, Any], output: Output) -> Options:
         raise UsageError(
             f"--allow {min(unknown)}: there is no such right", hint="network.host, security.insecure"
         )
-    names = [str(reference.parse(name).tagged()) for name in (*given["tags"], *output.names)]
+    names = [str(reference.parse(name).tagged()) for name in (*given["tags"], *more)]
     return Options(
         tuple(dict.fromkeys(names)),
         _arguments(given["build_args"]),
@@ -194,6 +205,14 @@ def _writer(context: Context, options: Options, output: Output) -> Any:
         outputs.write(context.store, Wanted(target, options.names), output, sys.stdout.buffer)
 
     return finish
+
+
+def _push(context: Context, names: Sequence[str]) -> None:
+    from imagetool import api
+
+    with context.progress(err=True) as progress:
+        for name in names:
+            api.push(name, store=context.store, progress=progress)
 
 
 def _report(built: Built, options: Options, iidfile: str | None, display: Display, *, quiet: bool) -> None:

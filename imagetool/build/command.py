@@ -1,0 +1,20 @@
+"""What a RUN executes, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from imagetool.runtime.options import Mount
+
+
+class Command(NamedTuple):
+    """`network` is "default", "none" or "host"."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    workdir: str = "/"
+    user: str = ""
+    network: str = "default"
+    insecure: bool = False
+    mounts: tuple[Mount, ...] = ()
