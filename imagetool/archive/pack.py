@@ -11,14 +11,13 @@ import stat
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from imagetool.archive.below import Below
 from imagetool.archive.tree import Tree, opened
 from imagetool.archive.writer import Path, Sink, Writer
 from imagetool.errors import Malformed, UsageError
-from unionfs.errors import UnionError
 from unionfs.layers.base import Entry, Handle, Layer
 from unionfs.layers.directory import DirLayer
-from unionfs.model import Mark, Policy
-from unionfs.tree import UnionTree
+from unionfs.model import Mark
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
@@ -69,7 +68,7 @@ class _Packer:
         self._whiteouts = 0
         self._links: dict[int, Path] = {}
         below = tree.union.layers[1:]
-        self._below = UnionTree(below, None, Policy()) if below else None
+        self._below = Below(below) if below else None
 
     def run(self) -> Packed:
         if self._root_changed():
@@ -114,24 +113,10 @@ class _Packer:
 
     def _put_opaque(self, path: Path) -> None:
         """Said only where it hides something: the kernel's overlayfs marks every new directory."""
-        if not self._is_directory_below(path):
+        if self._below is not None and not stat.S_ISDIR(self._below.mode(path)):
             return
         self._writer.empty((*path, OPAQUE))
         self._whiteouts += 1
-
-    def _is_directory_below(self, path: Path) -> bool:
-        """True also where nothing is known of what is below."""
-        if self._below is None:
-            return True
-        node = self._below.nodes.root
-        for name in path:
-            try:
-                node, attr = self._below.resolve(node, name)
-            except UnionError:
-                return False
-            if not stat.S_ISDIR(attr.mode):
-                return False
-        return True
 
     def _put_file(self, path: Path, entry: Entry) -> None:
         if entry.attr.nlink > 1 and (first := self._links.setdefault(entry.attr.ino, path)) is not path:

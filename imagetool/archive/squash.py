@@ -8,6 +8,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Sequence
 
+from imagetool.archive.below import Below
 from imagetool.archive.writer import Path, Sink, Writer
 from unionfs.layers.base import Entry, Handle, Layer
 from unionfs.model import Mark
@@ -18,14 +19,14 @@ Row = tuple[int, Entry]  # the number of the layer, and what it has
 Folder = list[tuple[int, Handle]]  # a directory as the layers have it, top first
 
 
-def squash(layers: Sequence[Layer], sink: Sink, epoch: int | None = None) -> int:
-    """Writes the one layer for `layers`, top first, that are tars; how many members it has."""
-    return _Squasher(layers, Writer(sink, epoch)).run()
+def squash(layers: Sequence[Layer], below: Sequence[Layer], sink: Sink, epoch: int | None = None) -> int:
+    """Writes the one layer for `layers`, tars, upon those `below`, each top first; how many members it has."""
+    return _Squasher(layers, Below(below), Writer(sink, epoch)).run()
 
 
 class _Squasher:
-    def __init__(self, layers: Sequence[Layer], writer: Writer) -> None:
-        self._layers, self._writer = layers, writer
+    def __init__(self, layers: Sequence[Layer], below: Below, writer: Writer) -> None:
+        self._layers, self._below, self._writer = layers, below, writer
         self._links: dict[tuple[int, int], Path] = {}
 
     def run(self) -> int:
@@ -54,14 +55,15 @@ class _Squasher:
         """Writes what the name is after all layers; for a directory, what there is to be merged in it."""
         number, entry = rows[0]
         if entry.mark & Mark.WHITEOUT:
-            self._writer.empty((*path[:-1], _WHITEOUT + path[-1]))
+            if self._below.mode(path):
+                self._writer.empty((*path[:-1], _WHITEOUT + path[-1]))
             return []
         if not stat.S_ISDIR(entry.attr.mode):
             self._file(path, number, entry)
             return []
         merged, covered = _merged(rows)
         self._directory(path, self._shown(merged))
-        if covered:
+        if covered and stat.S_ISDIR(self._below.mode(path)):
             self._writer.empty((*path, _OPAQUE))
         return [(number, entry.handle) for number, entry in merged]
 

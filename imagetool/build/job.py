@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -156,14 +156,13 @@ class Job:
         if count < 2:
             return state
         kept, new = state.layers[:-count], state.layers[-count:]
-        layers = self._opened([diff_id for _, diff_id in new])
-        try:
-            with self.lease.new_layer() as ingest:
-                squash(layers, ingest.feed, self.options.epoch)
-                blob = ingest.finish()
-        finally:
-            for layer in layers:
-                layer.close()
+        with ExitStack() as undo:
+            layers, below = (self._opened([diff_id for _, diff_id in part]) for part in (new, kept))
+            for layer in (*layers, *below):
+                undo.callback(layer.close)
+            ingest = undo.enter_context(self.lease.new_layer())
+            squash(layers, below, ingest.feed, self.options.epoch)
+            blob = ingest.finish()
         assert blob.diff_id is not None
         made = Descriptor(mediatypes.layer_type(blob.compression), blob.digest, blob.size)
         return replaced(state, kept, (made, blob.diff_id), state.draft.config.created)

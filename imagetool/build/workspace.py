@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import sys
 import threading
 import time
@@ -141,7 +142,7 @@ class Workspace:
     def _mount_layers(self, layers: Layers) -> str:
         target = self._scratch.directory()
         tars = self._tars(layers)
-        self._scratch.callback(self._serve([f"lowerdir={':'.join(map(escape, tars))}"], target))
+        self._scratch.callback(self._serve([f"lowerdir={':'.join(map(escape, tars))}"], target, reading=True))
         return target
 
     def _tars(self, layers: Layers) -> list[str]:
@@ -191,8 +192,8 @@ class Workspace:
         finally:
             end()
 
-    def _serve(self, words: Sequence[str], target: str) -> Callable[[], None]:
-        """Mounts; the function that takes the mount away again. SetupError."""
+    def _serve(self, words: Sequence[str], target: str, *, reading: bool = False) -> Callable[[], None]:
+        """Mounts; the function that takes the mount away again. Who only reads need not be let finish. SetupError."""
         text = ",".join([*words, "fsname=imagetool:build"])
         if (
             threading.active_count() > 1 or "trio" in sys.modules
@@ -208,6 +209,8 @@ class Workspace:
         def end() -> None:
             _unmount(target)
             lifeline.close()
+            if reading:
+                os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
 
         return end
