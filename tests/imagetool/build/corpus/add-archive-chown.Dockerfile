@@ -1,0 +1,2 @@
+FROM base
+ADD --chown=user archive.tar /to

@@ -1,0 +1,5 @@
+FROM base
+ADD hello /a
+ADD dir /b
+ADD notatar.gz /c/
+ADD *.txt /d/

@@ -1,0 +1,2 @@
+FROM base
+CMD echo "hi there" $HOME

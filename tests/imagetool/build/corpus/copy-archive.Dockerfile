@@ -1,0 +1,2 @@
+FROM base
+COPY archive.tar.gz /to/

@@ -1,0 +1,3 @@
+FROM base
+COPY empty /e
+COPY withempty /w

@@ -1,0 +1,4 @@
+FROM base
+COPY private /private
+COPY modes /modes
+COPY modes/setuid /

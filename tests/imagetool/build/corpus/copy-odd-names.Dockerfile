@@ -1,0 +1,4 @@
+FROM base
+COPY ["with space", "/with space"]
+COPY ["with space", "/to/"]
+COPY .hidden /

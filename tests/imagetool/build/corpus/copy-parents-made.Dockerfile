@@ -1,0 +1,3 @@
+FROM base
+COPY hello /x/y/z/
+COPY --chown=user hello /p/q/r

@@ -1,0 +1,4 @@
+FROM base
+COPY hello script.sh /to/
+COPY dir hello /mixed/
+COPY dir other /merged/

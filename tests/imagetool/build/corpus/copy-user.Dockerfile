@@ -1,0 +1,4 @@
+FROM base
+USER user
+COPY hello /home/user/f
+COPY dir /made-by-copy

@@ -1,0 +1,3 @@
+FROM base
+RUN echo one > /one
+ENV A=b

@@ -1,0 +1,3 @@
+FROM base
+ENTRYPOINT ["top", "-b"]
+CMD ["-c"]

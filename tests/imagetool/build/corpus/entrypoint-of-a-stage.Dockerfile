@@ -1,0 +1,4 @@
+FROM base AS one
+CMD ["of-one"]
+FROM one
+ENTRYPOINT ["/x"]

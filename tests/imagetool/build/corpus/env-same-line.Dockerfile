@@ -1,0 +1,4 @@
+FROM base
+ENV X=before
+ENV X=after Y=$X
+ENV Z=$X

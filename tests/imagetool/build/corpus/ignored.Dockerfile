@@ -1,0 +1,3 @@
+# context: ignoring
+FROM base
+COPY . /all/

@@ -1,0 +1,2 @@
+FROM base
+MAINTAINER Somebody <some@body.example>

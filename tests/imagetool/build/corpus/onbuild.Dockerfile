@@ -1,0 +1,3 @@
+FROM base
+ONBUILD RUN echo later > /later
+ONBUILD COPY hello /

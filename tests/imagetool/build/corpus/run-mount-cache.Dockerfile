@@ -1,0 +1,3 @@
+FROM base
+RUN --mount=type=cache,target=/cache touch /cache/kept
+RUN --mount=type=cache,target=/cache ls /cache > /listed

@@ -1,0 +1,3 @@
+FROM base
+RUN rm -rf /home && mkdir /home && touch /home/new
+RUN rm -rf /usr/lib && echo file > /usr/lib

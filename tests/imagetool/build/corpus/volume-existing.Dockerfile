@@ -1,0 +1,3 @@
+FROM base
+RUN mkdir /data && touch /data/before
+VOLUME /data

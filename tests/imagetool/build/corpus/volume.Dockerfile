@@ -1,0 +1,4 @@
+FROM base
+VOLUME /data
+VOLUME ["/json", "/two"]
+VOLUME /a /b

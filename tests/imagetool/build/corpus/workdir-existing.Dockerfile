@@ -1,0 +1,4 @@
+FROM base
+WORKDIR /home/user
+WORKDIR ../..
+COPY hello .

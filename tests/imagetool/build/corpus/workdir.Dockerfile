@@ -1,0 +1,6 @@
+FROM base
+WORKDIR /a
+WORKDIR b
+WORKDIR c/../d
+RUN pwd > here
+WORKDIR /tmp
