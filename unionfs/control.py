@@ -10,6 +10,7 @@ import os
 import socket
 import stat
 import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from unionfs.errors import SetupError
 from unionfs.mountpoint import Mounted, find
 
 _ANSWER_LIMIT = 1 << 20  # bytes; counters take some hundreds
+_PATIENCE = 2.0  # seconds
 
 
 def listen(device: int) -> socket.socket | None:
@@ -85,6 +87,18 @@ def _make_private(directory: str) -> None:
 
 
 def _connect(target: str, mounted: Mounted) -> socket.socket:
+    """Connects to a server, which begins to listen a moment after its mount answers."""
+    patience = time.monotonic() + _PATIENCE
+    while (connection := _connected(mounted)) is None:
+        if time.monotonic() > patience:
+            raise SetupError(
+                f"the server of {target} cannot be reached", hint="ask as the user who mounted it, or as root"
+            )
+        time.sleep(0.02)
+    return connection
+
+
+def _connected(mounted: Mounted) -> socket.socket | None:
     for directory in _directories(mounted.owner):
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -94,9 +108,7 @@ def _connect(target: str, mounted: Mounted) -> socket.socket:
         except OSError:
             pass
         connection.close()
-    raise SetupError(
-        f"the server of {target} cannot be reached", hint="ask as the user who mounted it, or as root"
-    )
+    return None
 
 
 def _peer(getsockopt: Callable[[int, int, int], bytes]) -> int:

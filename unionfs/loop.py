@@ -9,19 +9,14 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import trio
 
 from unionfs import control, mountapi, mountpoint
-from unionfs.errors import SetupError
 from unionfs.fuse import abi
-from unionfs.fuse.guard import Guard
-from unionfs.fuse.options import ServerOptions
 from unionfs.model import is_dir
-from unionfs.options import MS_RDONLY, MountOptions
-from unionfs.serve import Job, report, request
+from unionfs.serve import Job, Mounting
 from unionfs.stack import Stack
 
 if TYPE_CHECKING:
@@ -33,26 +28,18 @@ _LINE_LIMIT = 64  # bytes; questions are single words
 log = logging.getLogger("unionfs")
 
 
-async def main(
-    job: Job, stack: Stack, fd: int, device: int, put_on_top: Callable[[], int] | None = None
-) -> None:
-    """Serves until the kernel says that the mount is gone.
-
-    `device` is the st_dev of our tree. `put_on_top` mounts the kernel's overlayfs over it, and gives its st_dev.
-    """
-    server = _driver(job.options.driver)(fd, stack.tree, stack.files, server_options(job), log.error)
-    server.guard = guard = Guard(device)
-    service = Service(server, stack, job.places.target, fd, device, guard)
+async def main(job: Job, stack: Stack, server: Server, mounting: Mounting) -> None:
+    """Serves until the kernel says that the mount is gone."""
+    service = Service(server, stack, job.places.target, mounting)
     failure: Exception | None = None
-    tried = trio.Event()  # the overlayfs is there, or cannot be
+    tried = trio.Event()  # the mount is there, or cannot be
     async with trio.open_nursery() as nursery:
 
         async def keep() -> None:
             nonlocal failure
             try:
-                if put_on_top is not None:
-                    await service.be_below(put_on_top)
-                    report(job.reports, "mounted")
+                # In a thread, for it asks the server. If that ends the thread is freed by the end of the connection.
+                await trio.to_thread.run_sync(mounting.wait, abandon_on_cancel=True)
             except Exception as e:
                 failure = e
                 nursery.cancel_scope.cancel()
@@ -83,35 +70,6 @@ async def _harmlessly(task: Callable[..., Awaitable[None]], *args: object) -> No
         log.exception("questions are not answered any more")
 
 
-def _driver(name: str) -> type[Server]:
-    """The driver's server class. Each is only imported where it is used."""
-    module = {"kernel": "unionfs.fuse.server", "pyfuse3": "unionfs.fuse.pyfuse"}[name]
-    try:
-        found: type[Server] = import_module(module).Server
-    except ImportError as e:
-        raise SetupError(f"the driver {name} cannot be used: {e}", hint="try driver=kernel") from e
-    return found
-
-
-def server_options(job: Job) -> ServerOptions:
-    """The options of a mount that are the server's, with its own defaults for those not given."""
-    options: MountOptions = job.options
-    defaults = ServerOptions()
-    return ServerOptions(
-        readonly=bool(request(job).flags & MS_RDONLY) or options.top == "overlay",
-        io=options.io,
-        acl=options.acl and options.xattrs,
-        timeout=options.timeout,
-        writeback=options.writeback,
-        poll=defaults.poll if options.poll is None else options.poll,
-        readahead=defaults.readahead if options.readahead is None else options.readahead,
-        zero_open=options.zero_open,
-        negative=options.negative,
-        readdirplus=options.readdirplus,
-        threads=options.threads,
-    )
-
-
 def _drop_cached(fd: int, known: list[tuple[int, bytes]]) -> int:
     """Has the kernel forget names, and inodes where the name is empty; gives how many it had."""
     dropped = 0
@@ -126,18 +84,10 @@ def _drop_cached(fd: int, known: list[tuple[int, bytes]]) -> int:
 class Service:
     """A mount as its keeper sees it: it can be asked, told to look again, and told to go."""
 
-    def __init__(self, server: Server, stack: Stack, target: str, fd: int, device: int, guard: Guard) -> None:
+    def __init__(self, server: Server, stack: Stack, target: str, mounting: Mounting) -> None:
         self.server = server
-        self._guard = guard
-        self._stack, self._target = stack, target
-        self._fd, self._device = fd, device
-        self._detached = self._overlay = False
-
-    async def be_below(self, put_on_top: Callable[[], int]) -> None:
-        """Becomes the keeper of the overlayfs that `put_on_top` mounts over our tree."""
-        # In a thread, for it asks the server. If that ends the thread is freed by the end of the connection.
-        self._device = await trio.to_thread.run_sync(put_on_top, abandon_on_cancel=True)
-        self._overlay = True
+        self._stack, self._target, self._mounting = stack, target, mounting
+        self._detached = False
 
     async def watch_signals(self) -> None:
         """SIGUSR1 logs the counters; SIGTERM and SIGINT detach the mount, and a second one ends at once."""
@@ -154,22 +104,22 @@ class Service:
     async def detach(self) -> None:
         """Takes the mount off its directory; whoever still uses it is served until he is done."""
         self._detached = True
-        await trio.to_thread.run_sync(mountpoint.unmount_if_ours, self._target, self._device)
+        await trio.to_thread.run_sync(mountpoint.unmount_if_ours, self._target, self._mounting.device)
 
     def stats(self) -> dict[str, int]:
         return self.server.stats()
 
     async def refresh(self) -> dict[str, int]:
         """Looks at the layers afresh, and has the kernel forget what it has cached of them."""
-        self._guard.stands()
+        self._mounting.guard.stands()
         await self.server.settle()
         known = self._stack.tree.refresh()
         for inode in [inode for inode, name in known if not name]:
             known += self._names_in(inode)  # some of them may be cached as missing
             await trio.lowlevel.checkpoint()
         # In a thread: the kernel waits for our reply to others before it lets go of what they are using.
-        dropped = await trio.to_thread.run_sync(_drop_cached, self._fd, known)
-        if self._overlay:
+        dropped = await trio.to_thread.run_sync(_drop_cached, self._mounting.fd, known)
+        if self._mounting.overlay:
             await trio.to_thread.run_sync(mountapi.reconfigure, self._target)
         return {"dropped": dropped}
 
@@ -184,7 +134,7 @@ class Service:
 
     async def listen(self) -> None:
         """Answers on the mount's socket, for `unionfs refresh`."""
-        listener = control.listen(self._device)
+        listener = control.listen(self._mounting.device)
         if listener is None:
             log.debug("no control socket: there is no safe directory for it")
             return

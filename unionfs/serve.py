@@ -1,8 +1,8 @@
 """The life of the serving process: open the layers, mount, serve until the mount is gone, free everything.
 
 Order matters. The layers are opened before the mount hides or covers them; signals wait from before the mount
-until the loop receives them, so that none leaves a dead mount behind; trio is imported when the mount is
-already there, so that whoever waits for it waits once.
+until the loop receives them, so that none leaves a dead mount behind; trio, which takes longer to import than all
+the rest, is imported by a thread while the mount is being served already.
 """
 
 from __future__ import annotations
@@ -13,21 +13,29 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from importlib import import_module
+from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from unionfs import mountpoint
 from unionfs.errors import SetupError
+from unionfs.fuse.guard import Guard
+from unionfs.fuse.options import ServerOptions
 from unionfs.options import MS_NODEV, MS_NOSUID, MS_RDONLY, MountOptions
 from unionfs.stack import Places, Stack, open_stack, policy
 
 if TYPE_CHECKING:
     import socket
 
+    from unionfs.fuse.server import Server
     from unionfs.model import Policy
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1}
+_PATIENCE = 0.25  # seconds without a lull, after which trio is imported all the same
+_SWITCH = 0.0005  # seconds that the importing thread may keep the interpreter from a request
 _WANTED_FILES = 1 << 20  # descriptors: one for every open directory and copied-up file of a busy mount
 
 log = logging.getLogger("unionfs")
@@ -62,10 +70,41 @@ def _serve_mount(job: Job, stack: Stack) -> None:
     device = _device_of(asked.target)
     try:
         report(job.reports, "mounted")
-        _run(job, stack, fd, device)
+        _run(job, stack, Mounting(fd, device))
     finally:
         os.close(fd)  # first: from now on nobody can wait for a reply, and so neither can the unmount
         mountpoint.unmount_if_ours(asked.target, device)
+
+
+class Mounting:
+    """What is, or comes to be, mounted.
+
+    `fd` is the connection; `device` the st_dev of what is mounted: of our tree, or of the kernel's overlayfs on it.
+    `put_on_top` mounts that and gives its st_dev, in a thread, for it asks our tree.
+    """
+
+    def __init__(self, fd: int, device: int, put_on_top: Callable[[], int] | None = None) -> None:
+        self.fd, self.device = fd, device
+        self.guard = Guard(device)
+        self.overlay = put_on_top is not None
+        self._failure: BaseException | None = None
+        self._thread: threading.Thread | None = None
+        if put_on_top is not None:
+            self._thread = threading.Thread(target=self._put, args=(put_on_top,), daemon=True)
+            self._thread.start()
+
+    def wait(self) -> None:
+        """Until it is there. Raises what `put_on_top` has raised."""
+        if self._thread is not None:
+            self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _put(self, put_on_top: Callable[[], int]) -> None:
+        try:
+            self.device = put_on_top()
+        except BaseException as e:
+            self._failure = e
 
 
 def _serve_below_overlay(job: Job, stack: Stack, chosen: Policy) -> None:
@@ -76,18 +115,21 @@ def _serve_below_overlay(job: Job, stack: Stack, chosen: Policy) -> None:
     metacopy = chosen.metacopy_from != sys.maxsize
     top = overlaytop.Top(places.upper, places.work, chosen.userxattr, chosen.volatile, metacopy)
     below = overlaytop.prepare(asked)
-    devices: list[int] = []
 
     def put_on_top() -> int:
-        devices.append(overlaytop.put_on(asked, top, below))
-        return devices[0]
+        device = overlaytop.put_on(asked, top, below)
+        report(job.reports, "mounted")
+        return device
 
+    mounting = Mounting(below.fd, below.device, put_on_top)
     try:
-        _run(job, stack, below.fd, below.device, put_on_top)
+        _run(job, stack, mounting)
     finally:
         os.close(below.fd)
-        for device in devices:
-            mountpoint.unmount_if_ours(asked.target, device)
+        with suppress(SetupError, OSError):  # raised by now
+            mounting.wait()
+        if mounting.device != below.device:
+            mountpoint.unmount_if_ours(asked.target, mounting.device)
 
 
 def request(job: Job) -> mountpoint.Request:
@@ -170,11 +212,73 @@ def _device_of(target: str) -> int:
     return mounted.device if mounted else -1
 
 
-def _run(job: Job, stack: Stack, fd: int, device: int, put_on_top: Callable[[], int] | None = None) -> None:
+def _run(job: Job, stack: Stack, mounting: Mounting) -> None:
+    server = _driver(job.options.driver)(mounting.fd, stack.tree, stack.files, server_options(job), log.error)
+    server.guard = mounting.guard
+    if job.options.driver == "kernel":
+        trio_import = _Import("unionfs.loop")
+        if not server.begin(trio_import.is_done, job.lifeline.fileno() if job.lifeline else -1):
+            mounting.wait()
+            return
+        trio_import.wait()
     import trio
 
     from unionfs.loop import main
 
     gc.freeze()  # what is there now stays, and need not be looked at again
     gc.enable()
-    trio.run(main, job, stack, fd, device, put_on_top)
+    trio.run(main, job, stack, server, mounting)
+
+
+class _Import:
+    """An import in a thread, which begins when there is a lull, or none for long."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._due = monotonic() + _PATIENCE
+        self._thread: threading.Thread | None = None
+
+    def is_done(self, lull: bool) -> bool:
+        if self._thread is None and (lull or monotonic() > self._due):
+            self._start()
+        return self._thread is not None and not self._thread.is_alive()
+
+    def wait(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            sys.setswitchinterval(self._before)
+
+    def _start(self) -> None:
+        self._before = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH)
+        self._thread = threading.Thread(target=import_module, args=(self._name,), daemon=True)
+        self._thread.start()
+
+
+def _driver(name: str) -> type[Server]:
+    """The driver's server class. Each is only imported where it is used."""
+    module = {"kernel": "unionfs.fuse.server", "pyfuse3": "unionfs.fuse.pyfuse"}[name]
+    try:
+        found: type[Server] = import_module(module).Server
+    except ImportError as e:
+        raise SetupError(f"the driver {name} cannot be used: {e}", hint="try driver=kernel") from e
+    return found
+
+
+def server_options(job: Job) -> ServerOptions:
+    """The options of a mount that are the server's, with its own defaults for those not given."""
+    options: MountOptions = job.options
+    defaults = ServerOptions()
+    return ServerOptions(
+        readonly=bool(request(job).flags & MS_RDONLY) or options.top == "overlay",
+        io=options.io,
+        acl=options.acl and options.xattrs,
+        timeout=options.timeout,
+        writeback=options.writeback,
+        poll=defaults.poll if options.poll is None else options.poll,
+        readahead=defaults.readahead if options.readahead is None else options.readahead,
+        zero_open=options.zero_open,
+        negative=options.negative,
+        readdirplus=options.readdirplus,
+        threads=options.threads,
+    )

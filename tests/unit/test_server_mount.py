@@ -25,7 +25,7 @@ MODES = ["io=cached", "io=cached,writeback=1", "io=passthrough"]
 
 
 def counters(mounted: Mounted) -> dict[str, Any]:
-    """The server listens a moment after the mount answers."""
+    """The server listens a moment after the mount answers, and from then on it also reads ahead."""
     until = time.monotonic() + 10
     while True:
         try:
@@ -143,6 +143,7 @@ def test_a_scan_is_read_ahead(union_mounts: Mounts, kinds: str) -> None:
             os.stat(mounted.path / "d" / name)
             assert (mounted.path / "d" / name).read_bytes() == TREE[f"d/{name}"]
 
+    counters(mounted)
     mounted.call(scan)
     after = counters(mounted)
     assert after["stored_files"] > FILES / 2
@@ -178,6 +179,7 @@ def writer(base: str, first: int) -> None:
 def test_writers_beside_a_scan_that_is_read_ahead(union_mounts: Mounts, kinds: str) -> None:
     """A store that met a write would bring the old bytes back."""
     mounted = union_mounts.union(union_mounts.stack([TREE], kinds=kinds), "io=passthrough")
+    counters(mounted)
     base, context = str(mounted.path), get_context("fork")
     jobs = [context.Process(target=reader, args=(base, 3)) for _ in range(2)]
     jobs += [context.Process(target=writer, args=(base, first)) for first in range(3)]

@@ -9,8 +9,7 @@ import errno
 import logging
 from collections import deque
 from collections.abc import Callable
-
-import trio
+from typing import TYPE_CHECKING
 
 from unionfs.errors import SetupError
 from unionfs.fuse import abi
@@ -24,6 +23,9 @@ from unionfs.fuse.opens import Opens
 from unionfs.fuse.ordering import changed
 from unionfs.fuse.storing import Storing, may_store
 from unionfs.fuse.work import Answer, Context, Handler, Work
+
+if TYPE_CHECKING:
+    import trio
 
 Log = Callable[[str], None]
 
@@ -39,9 +41,10 @@ answer itself: FLUSH, ACCESS, POLL, INTERRUPT, SYNCFS, and STATX (no birth times
 class Dispatcher:
     # INVARIANT: a node is in `_busy`, with the requests that wait for it, exactly while there is work on it
 
-    def __init__(self, ctx: Context, nursery: trio.Nursery, log: Log | None = None) -> None:
+    def __init__(self, ctx: Context, log: Log | None = None) -> None:
         self._ctx = ctx
-        self._nursery = nursery
+        self._nursery: trio.Nursery | None = None
+        self._postponed: list[tuple[Head, Work]] = []
         self._log = log or logging.getLogger("unionfs").error
         self._busy: dict[int, deque[tuple[Head, bytes]]] = {}
         self.counts = [0] * (op.LAST + 1)
@@ -62,6 +65,15 @@ class Dispatcher:
             self._handlers[opcode] = storing.reading(self._handlers[opcode])
         for opcode in (op.FORGET, op.BATCH_FORGET):
             self._handlers[opcode] = storing.forgetting(self._handlers[opcode])
+
+    def start_workers(self, nursery: trio.Nursery) -> None:
+        """From now on work has threads; what asked for one before begins."""
+        self._nursery = nursery
+        for head, work in self._postponed:
+            nursery.start_soon(self._run, head, work)
+        self._postponed.clear()
+        if self.storing is not None:
+            self.storing.start()
 
     def handle(self, buf: Buffer) -> None:
         """Answers the request in `buf`, now or later; the buffer is free again afterwards."""
@@ -150,7 +162,10 @@ class Dispatcher:
         if work.node:
             self.hold(work.node)
         self.working += 1
-        self._nursery.start_soon(self._run, head, work)
+        if self._nursery is None:
+            self._postponed.append((head, work))
+        else:
+            self._nursery.start_soon(self._run, head, work)
 
     def _inline(self, head: Head, work: Work) -> Answer:
         try:
@@ -175,6 +190,8 @@ class Dispatcher:
                 self.let_go(node)
 
     async def _step(self, head: Head, work: Work) -> Answer:
+        import trio
+
         try:
             result = await trio.to_thread.run_sync(work.run)
         except BaseException as error:

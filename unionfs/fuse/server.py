@@ -13,20 +13,22 @@ The concurrency contract:
 - After each wait nothing is carried over but the node id: a handler that goes on after a copy-up starts again
   from its request, and asks for the source of a file again.
 - Notifications are sent by threads: the kernel may hold a page or a directory locked until we reply.
+- Before there is a loop (`begin`) all of this holds too; work waits until there is one.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import select
+from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING
-
-import trio
 
 from unionfs.errors import SetupError
 from unionfs.fuse import abi
 from unionfs.fuse import opcodes as op
+from unionfs.fuse.abi import Buffer
 from unionfs.fuse.device import Device, Unmounted, may_back
 from unionfs.fuse.dispatch import Dispatcher, Log
 from unionfs.fuse.negotiate import Session, buffer_size, negotiate
@@ -35,6 +37,8 @@ from unionfs.fuse.polling import PollBudget
 from unionfs.fuse.work import Context
 
 if TYPE_CHECKING:
+    import trio
+
     from unionfs.files import Files
     from unionfs.fuse.guard import Guard
     from unionfs.tree import UnionTree
@@ -44,6 +48,7 @@ __all__ = ["Server", "ServerOptions"]
 DEFAULTS = ServerOptions()
 TURN = 512  # requests in a row before other tasks, such as the one that waits for signals, get their turn
 PREEMPTION = 200e-6  # seconds that one look at the device takes only if the CPU was taken from it
+LULL = 0.01  # seconds without a request, after which other things may have the CPU that a mount has to begin with
 TURN_WITH_WORK = 16  # the same while worker threads are busy: their results wait for a turn
 
 
@@ -65,29 +70,58 @@ class Server:
         self.guard: Guard | None = None
         """Set before `serve`. Without one nothing is read ahead across files."""
         self._device = Device(fd, buffer_size(options))
-        self._scope = trio.CancelScope()
+        self._scope: trio.CancelScope | None = None
         several = len(os.sched_getaffinity(0)) > 1
         self._polling = PollBudget(options.poll * 1e-6 if several else 0.0)
         self._dispatcher: Dispatcher | None = None
         self.session: Session | None = None
 
-    async def serve(self, *, task_status: trio.TaskStatus[Session] = trio.TASK_STATUS_IGNORED) -> None:
-        """Shakes hands with the kernel, reports the session as started, and serves until the mount is gone.
+    def begin(self, enough: Callable[[bool], bool], also: int = -1) -> bool:
+        """Serves without a loop, for the time that it takes to import one; False when the mount is gone.
 
+        Ends when work has to wait for something, when the descriptor `also` (-1: none) is readable, or when
+        `enough` says so, which is told each time whether there was nothing to do for the last `LULL`.
         Raises SetupError when the kernel is too old.
         """
-        with self._scope:
-            self.session = await self._init()
-            if self.session is None:
+        poller = select.poll()
+        for fd in (self._device.fd, also):
+            if fd >= 0:
+                poller.register(fd, select.POLLIN)
+        idle = False
+        try:
+            while not (enough(idle) or (self._dispatcher and self._dispatcher.at_work())):
+                idle = False
+                if self._dispatcher is None:
+                    if not self._shake_hands():
+                        poller.poll()
+                elif not self._turn(self._dispatcher):
+                    ready = poller.poll(LULL * 1000)
+                    if also in dict(ready):
+                        return True
+                    idle = not ready
+        except Unmounted:
+            return False
+        return True
+
+    async def serve(self) -> None:
+        """Serves, from the start or after `begin`, until the mount is gone. Raises SetupError as `begin` does."""
+        import trio
+
+        with trio.CancelScope() as self._scope:
+            try:
+                while self._dispatcher is None and not self._shake_hands():
+                    await trio.lowlevel.wait_readable(self._device.fd)
+            except Unmounted:
                 return
             async with trio.open_nursery() as nursery:
-                self._dispatcher = Dispatcher(self._context(self.session), nursery, self._log)
-                task_status.started(self.session)
+                assert self._dispatcher is not None
+                self._dispatcher.start_workers(nursery)
                 await self._loop(self._dispatcher)
 
     def stop(self) -> None:
         """Ends `serve` without unmounting, once the work that is under way is done."""
-        self._scope.cancel()
+        if self._scope is not None:
+            self._scope.cancel()
 
     async def settle(self) -> None:
         """Waits until no bytes of the layers are on their way into the page cache.
@@ -117,58 +151,65 @@ class Server:
         valid = abi.valid(options.timeout)
         return Context(self._tree, self._files, self._device, options, session, valid, valid, self.guard)
 
-    async def _init(self) -> Session | None:
-        """The first exchange; None when the mount went away before it."""
-        try:
-            while not (length := self._device.receive()):
-                await trio.lowlevel.wait_readable(self._device.fd)
-        except Unmounted:
-            return None
+    def _shake_hands(self) -> bool:
+        """The first exchange, if the kernel has begun it. Raises Unmounted."""
+        length = self._device.receive()
+        if not length:
+            return False
         head, asked = abi.head(self._device.buf), abi.init_in(self._device.buf, length)
         if head.opcode != op.INIT:
             raise SetupError(f"the kernel began with request {head.opcode} instead of INIT")
         if asked.major > 7:
             self._device.send(abi.init_major(head.unique))
-            return await self._init()
+            return False
         try:
             page = os.sysconf("SC_PAGE_SIZE")
-            session, out = negotiate(asked, self._options, may_back=may_back(), page=page)
+            self.session, out = negotiate(asked, self._options, may_back=may_back(), page=page)
         except SetupError:
             self._device.send(abi.error(head.unique, errno.EPROTO))
             raise
+        self._dispatcher = Dispatcher(self._context(self.session), self._log)
         self._device.send(abi.init(head.unique, out))
-        return session
+        return True
 
     async def _loop(self, dispatcher: Dispatcher) -> None:
-        device, polling, handle = self._device, self._polling, dispatcher.handle
-        buf, receive, storing = device.buf, device.receive, dispatcher.storing
+        from trio.lowlevel import checkpoint, wait_readable
+
         try:
             while True:
-                served, turn = 0, TURN_WITH_WORK if dispatcher.working else TURN
-                while served < turn and receive():
-                    handle(buf)
-                    served += 1
-                polling.served(served)
-                if served >= turn:
-                    await trio.lowlevel.checkpoint()
-                    continue
-                if dispatcher.at_work() or not (polling.worth() and self._look()):
-                    await trio.lowlevel.wait_readable(device.fd)
+                if self._turn(dispatcher):
+                    await checkpoint()
+                else:
+                    await wait_readable(self._device.fd)
         except Unmounted:
             return
         finally:
-            if storing is not None:
-                storing.close()
+            if dispatcher.storing is not None:
+                dispatcher.storing.close()
 
-    def _look(self) -> bool:
+    def _turn(self, dispatcher: Dispatcher) -> bool:
+        """Serves requests until others are to have their turn (True), or there is none (False)."""
+        polling, receive = self._polling, self._device.receive
+        handle, buf = dispatcher.handle, self._device.buf
+        while True:
+            served, turn = 0, TURN_WITH_WORK if dispatcher.working else TURN
+            while served < turn and receive():
+                handle(buf)
+                served += 1
+            polling.served(served)
+            if served >= turn:
+                return True
+            if dispatcher.at_work() or not (polling.worth() and self._look(handle)):
+                return False
+
+    def _look(self, handle: Callable[[Buffer], None]) -> bool:
         """Looks for the next request for the time of a window, and serves it."""
         receive, now = self._device.receive, perf_counter()
         until = now + self._polling.window
         while now < until:
             if receive():
                 self._polling.hit()
-                assert self._dispatcher is not None
-                self._dispatcher.handle(self._device.buf)
+                handle(self._device.buf)
                 return True
             before, now = now, perf_counter()
             if now - before > PREEMPTION:

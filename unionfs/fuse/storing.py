@@ -18,8 +18,6 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
 
-import trio
-
 from unionfs.fuse import abi
 from unionfs.fuse import opcodes as op
 from unionfs.fuse.abi import Buffer, Head
@@ -27,6 +25,8 @@ from unionfs.fuse.work import Answer, Context, Handler, Work
 from unionfs.prefetch import ReadAhead
 
 if TYPE_CHECKING:
+    import trio
+
     from unionfs.fuse.dispatch import Dispatcher
 
 CHUNK = 1 << 20
@@ -72,10 +72,16 @@ class Storing:
         self._ahead = ReadAhead(ctx.options.readahead, ctx.tree.siblings)
         self._queue: SimpleQueue[Batch | None] = SimpleQueue()
         self._thread: Thread | None = None
-        self._token = trio.lowlevel.current_trio_token()
+        self._token: trio.lowlevel.TrioToken | None = None
         self._waiting: set[int] = set()  # nodes with a store under way
         self._too_late: set[int] = set()  # those that have been read meanwhile
         self.files = self.bytes = self.late = 0
+
+    def start(self) -> None:
+        """Called on the loop, when there is one. Before, nothing is stored."""
+        import trio
+
+        self._token = trio.lowlevel.current_trio_token()
 
     def reading(self, handler: Handler) -> Handler:
         """The handler of READ or OPEN, with an eye on who reads what."""
@@ -114,7 +120,7 @@ class Storing:
         Only to a thread that is idle, else a reply could be queued behind the store that waits for it.
         """
         candidates = self._candidates(head.pid, head.nodeid)
-        if not candidates or not (self._thread or self._start()):
+        if not candidates or not (self._thread or self._begin()):
             return answer
         held = not self._waiting and not isinstance(answer, Work)
         batch = Batch([], [], message(answer) if held else b"")
@@ -130,6 +136,8 @@ class Storing:
         return None if held else answer
 
     def _candidates(self, process: int, inode: int) -> list[int]:
+        if self._token is None:
+            return []
         with suppress(OSError):
             node = self._ctx.tree.nodes[inode]
             if not node.upper and node.parent is not None:
@@ -157,7 +165,7 @@ class Storing:
                 if self._writable:
                     self._dispatcher.hold(node)
 
-    def _start(self) -> bool:
+    def _begin(self) -> bool:
         """Starts the thread, once it is sure that nobody will hang on it; else nothing is read ahead any more."""
         if self._ctx.guard is None or not self._ctx.guard.stands():
             self._ahead.stop()
@@ -177,6 +185,9 @@ class Storing:
     # In the thread
 
     def _run(self) -> None:
+        from trio import RunFinishedError
+
+        assert self._token is not None
         buffer = memoryview(bytearray(CHUNK))
         while batch := self._queue.get():
             half = len(batch.items) + 1 >> 1
@@ -188,7 +199,7 @@ class Storing:
             finally:
                 for fd in batch.fds:
                     os.close(fd)
-                with suppress(trio.RunFinishedError):
+                with suppress(RunFinishedError):
                     self._token.run_sync_soon(self._landed, batch.items)
 
     def _store_all(self, items: list[Item], buffer: memoryview) -> None:
