@@ -52,6 +52,30 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
         view = view[os.write(fd, view) :]
 
 
+class Flow:
+    """Sends a file that is written in order to the disk while it grows, so that its fsync has little left to wait for.
+
+    With `keep` false it also leaves the page cache behind itself: what is not read soon should not push out
+    what is, and where memory comes from a hypervisor page by page, reusing some costs a third of taking more.
+    """
+
+    WINDOW = 8 << 20  # bytes: large writes to the disk, and one more system call for each of them
+
+    def __init__(self, fd: int, *, keep: bool) -> None:
+        self._fd = fd
+        self._keep = keep
+        self._at = self._sent = os.lseek(fd, 0, os.SEEK_CUR)
+
+    def write(self, data: bytes | memoryview) -> None:
+        write_all(self._fd, data)
+        self._at += len(data)
+        if self._at - self._sent >= self.WINDOW:
+            # What is dirty begins to be written by this, and stays; what was written before goes.
+            begin = self._sent if self._keep else max(0, self._sent - self.WINDOW)
+            os.posix_fadvise(self._fd, begin, self._at - begin, os.POSIX_FADV_DONTNEED)
+            self._sent = self._at
+
+
 def move(source: str, target: str) -> None:
     """rename(2), with the parents of the target made, and durable when it returns."""
     parent = os.path.dirname(target)

@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from imagetool import digest as digests
@@ -168,11 +169,12 @@ def _sweep_leases(layout: Layout) -> None:
 def _stale_partials(layout: Layout, age: float) -> Iterator[str]:
     for name in os.listdir(f"{layout.root}/partial"):
         path = f"{layout.root}/partial/{name}"
-        if time.time() - os.stat(path).st_mtime < age:
-            continue
-        if (fd := try_lock(path, create=False)) is not None:
-            yield path
-            os.close(fd)
+        with suppress(FileNotFoundError):  # a pull may publish it at any time
+            if time.time() - os.stat(path).st_mtime < age:
+                continue
+            if (fd := try_lock(path, create=False)) is not None:
+                yield path
+                os.close(fd)
 
 
 def stored(top: str) -> Iterator[tuple[Digest, str]]:

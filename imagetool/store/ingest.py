@@ -102,6 +102,7 @@ class Ingest:
         digest, size = (expected.digest, expected.size) if expected else (None, None)
         self._verifier = Verifier(digest, size, what="layer" if layer else "blob")
         self._unpacker: Unpacker | None = None
+        self._flow: disk.Flow
         self._compression = ""
         self._gathered = bytearray()
         self._started = False
@@ -122,15 +123,18 @@ class Ingest:
 
     def feed(self, chunk: bytes | memoryview) -> None:
         """The next bytes. Damaged, Malformed, LimitExceeded or NoSpace as soon as it shows."""
-        self._gathered += chunk
-        if len(self._gathered) >= GATHER:
-            with self._forgetting():
-                self._flush()
+        if self._gathered or len(chunk) < GATHER:
+            self._gathered += chunk
+            if len(self._gathered) < GATHER:
+                return
+            chunk = self._taken()
+        with self._forgetting():
+            self._flush(chunk)
 
     def finish(self) -> Blob:
         """All bytes came. The blob (and the layer) are published; or, on any error, forgotten."""
         with self._forgetting():
-            self._flush()
+            self._flush(self._taken())
             blob = self._publish()
         self.close()
         return blob
@@ -167,14 +171,18 @@ class Ingest:
             self.discard()
             raise
 
-    def _flush(self) -> None:
-        chunk = bytes(self._gathered)
+    def _taken(self) -> bytes:
+        taken = bytes(self._gathered)
+        self._gathered.clear()
+        return taken
+
+    def _flush(self, chunk: bytes | memoryview) -> None:
+        chunk = bytes(chunk)  # no copy of what is bytes; threads keep it
         if not self._started:
             self._start(chunk)
-        self._gathered.clear()
         if chunk:
             self._pass_on(chunk)
-            disk.write_all(self._fd, chunk)
+            self._flow.write(chunk)
 
     def _start(self, chunk: bytes) -> None:
         """Now that the first bytes are known: makes the unpacker, and shows it what an earlier try left."""
@@ -188,6 +196,7 @@ class Ingest:
         while piece := os.pread(self._fd, GATHER, self._verifier.count):
             self._pass_on(piece)
         os.lseek(self._fd, 0, os.SEEK_END)
+        self._flow = disk.Flow(self._fd, keep=False)  # only a push reads it again
 
     def _pass_on(self, chunk: bytes) -> None:
         self._verifier.feed(chunk)

@@ -29,6 +29,7 @@ class LayerWriter:
         self._budget = Budget(limits, directory, what)
         self._linked = bool(source) and _linked(source, self._tar)
         self._fd = os.open(self._tar, os.O_RDONLY | os.O_CLOEXEC) if self._linked else disk.create(self._tar)
+        self._flow = disk.Flow(self._fd, keep=True)  # a mount comes next, as a rule
 
     @property
     def _tar(self) -> str:
@@ -44,7 +45,7 @@ class LayerWriter:
             raise malformed(error) from error
         if not self._linked:
             with disk.errors("cannot write the layer"):
-                disk.write_all(self._fd, piece)
+                self._flow.write(piece)
 
     def finish(self) -> Digest:
         """The diff ID, verified, with both files complete and synced; Damaged if it is not the one expected."""

@@ -141,7 +141,12 @@ def is_alive(layout: Layout, name: str) -> bool:
 
 
 def pinned(layout: Layout, name: str) -> set[Digest]:
-    """What a lease keeps. A last line that was cut by a crash keeps nothing."""
-    with open(layout.lock(name), "rb") as file:
-        lines = file.read().split(b"\n")[:-1]
+    """What a lease keeps. A last line that was cut by a crash keeps nothing, nor does a lease that has just ended:
+    its owner cannot have published since the caller has the `gc` lock.
+    """
+    try:
+        with open(layout.lock(name), "rb") as file:
+            lines = file.read().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return set()
     return {digests.parse(line.decode("ascii", "replace")) for line in lines if line}

@@ -9,8 +9,9 @@ from contextlib import suppress
 
 import pytest
 
+from imagetool import digest as digests
 from imagetool.errors import NotFound
-from imagetool.store import disk, gc
+from imagetool.store import disk, gc, lease
 from imagetool.store.check import check
 from imagetool.store.store import Store
 from tests.imagetool.store.kit import Made, bring, image, layer
@@ -140,3 +141,10 @@ def test_stores_are_made_by_several_at_once(tmp_path: object, count: int) -> Non
     assert [status(pid) for pid in pids] == [0] * count
     assert list(check(Store.open(root, create=False))) == []
     disk.remove_tree(root)
+
+
+def test_a_lease_that_ends_while_garbage_is_collected_keeps_nothing(store: Store) -> None:
+    with store.lease() as held:
+        held.pin(digests.of(b"x"))
+        assert lease.pinned(store.layout, held.name) == {digests.of(b"x")}
+    assert lease.pinned(store.layout, held.name) == set()
