@@ -50,9 +50,9 @@ class FileStep:
         """Its line in the history, for what was taken in."""
         raise NotImplementedError
 
-    def known_as(self) -> str:
-        """The same, with what is to be taken in now."""
-        return self.done("")
+    def content(self) -> str:
+        """The digest of what is taken in, if anything is."""
+        return ""
 
     def make(self) -> Made:
         raise NotImplementedError
@@ -72,7 +72,7 @@ class _Transfer(FileStep):
             self.quick = self._what() | {"from": self._source.chain}
 
     def facts(self) -> Mapping[str, Json]:
-        return self._what() | {"content": self._content()}
+        return self._what() | {"content": self.content()}
 
     def done(self, content: str) -> str:
         """Docker's way to name content, by which its builder finds a step again."""
@@ -80,12 +80,9 @@ class _Transfer(FileStep):
         kind = "file" if len(self._item.sources) == 1 else "multi"
         return nop(self._state.run.shell, f"{name} {kind}:{content} in {self._item.target} ")
 
-    def known_as(self) -> str:
-        return self.done(self._content())
-
     def make(self) -> Made:
         job, state = self._job, self._state
-        self._content()
+        self.content()
         if self._item.link or not state.layers:
             upper = job.scratch.directory()
             self._apply(upper)
@@ -94,7 +91,7 @@ class _Transfer(FileStep):
             with job.workspace.changing(state) as top:
                 self._apply(top.root)
             upper, result = top.upper, job.packed(state, top.upper)
-        return Made(result._replace(content=self._content()), None if self._item.link else upper)
+        return Made(result._replace(content=self.content()), None if self._item.link else upper)
 
     def _apply(self, root: str) -> None:
         assert self._sources is not None
@@ -104,8 +101,8 @@ class _Transfer(FileStep):
         with self._tree():
             copying.apply(self._sources, root, item.target, options)
 
-    def _content(self) -> str:
-        """The digest of all that is copied; for another stage's, too, as its layers may differ in other places."""
+    def content(self) -> str:
+        """Of all that is copied; for another stage's, too, as its layers may differ in other places."""
         if not self._digest:
             with self._tree() as tree:
                 self._sources = self._resolved(tree)

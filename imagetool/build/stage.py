@@ -183,7 +183,9 @@ class StageBuilder:
         return made
 
     def _claimed(self, state: State, key: str, step: FileStep) -> Made:
-        found = self._job.cache.get(key) or self._job.elsewhere(state, step.known_as())
+        found = self._job.cache.get(key)
+        if found is None and (found := self._job.elsewhere(state, step.done(step.content()))):
+            found = found._replace(content=step.content())
         made = self._cached(found) if found else step.make()
         self._job.cache.put(key, made.result)
         return made
