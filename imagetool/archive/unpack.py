@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+import xattr  # type: ignore[import-untyped]
+
 from imagetool.archive.data import extents_of
 from imagetool.archive.tree import Item, Tree, of_tars
 from imagetool.archive.writer import LOCAL, Path
@@ -165,9 +167,8 @@ class _Unpacker:
             _chown(fd, name, attr)
             if not stat.S_ISLNK(attr.mode):
                 os.chmod(sysfd.proc_path(fd, name), stat.S_IMODE(attr.mode))
-        for key, value in xattrs.items():
-            if key not in LOCAL:
-                self._set_xattr(fd, name, key, value)
+        if kept := {key: value for key, value in xattrs.items() if key not in LOCAL}:
+            self._set_xattrs(_attributes(fd, name), kept)
         _set_times(fd, name, attr)
 
     def _keep_owner(self, fd: int, name: bytes, attr: Attr) -> None:
@@ -179,16 +180,22 @@ class _Unpacker:
         needed = 0o700 if stat.S_ISDIR(attr.mode) else 0o600
         os.chmod(sysfd.proc_path(fd, name), stat.S_IMODE(attr.mode) & 0o777 | needed)
         wanted = override.Override(attr.uid, attr.gid, attr.mode, attr.rdev)
-        sysfd.setxattr(fd, name, override.CONTAINERS, override.render(wanted))
+        _attributes(fd, name)[override.CONTAINERS] = override.render(wanted)
 
-    def _set_xattr(self, fd: int, name: bytes, key: bytes, value: bytes) -> None:
-        try:
-            sysfd.setxattr(fd, name, key, value)
-        except OSError as error:
-            if error.errno not in _REFUSED:
-                raise
-            space = os.fsdecode(key.partition(b".")[0])
-            self._warnings[f"attributes {space}.* were not kept: {error.strerror}"] = None
+    def _set_xattrs(self, attributes: xattr.xattr, wanted: Xattrs) -> None:
+        for key, value in wanted.items():
+            try:
+                attributes[key] = value
+            except OSError as error:
+                if error.errno not in _REFUSED:
+                    raise
+                space = os.fsdecode(key.partition(b".")[0])
+                self._warnings[f"attributes {space}.* were not kept: {error.strerror}"] = None
+
+
+def _attributes(fd: int, name: bytes) -> xattr.xattr:
+    """The extended attributes of an open directory, or of `name` in it, which may be a link and is not followed."""
+    return xattr.xattr(sysfd.proc_path(fd, name), xattr.XATTR_NOFOLLOW) if name else xattr.xattr(fd)
 
 
 def copy(source: Source, target: int, path: Path) -> None:
