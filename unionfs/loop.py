@@ -16,7 +16,8 @@ import trio
 from unionfs import control, mountapi, mountpoint
 from unionfs.fuse import abi
 from unionfs.model import is_dir
-from unionfs.serve import Job, Mounting
+from unionfs.mounting import Mounting
+from unionfs.serve import Job
 from unionfs.stack import Stack
 
 if TYPE_CHECKING:
@@ -134,20 +135,15 @@ class Service:
 
     async def listen(self) -> None:
         """Answers on the mount's socket, for `unionfs refresh`."""
-        listener = control.listen(self._mounting.device)
+        listener = self._mounting.listen()
         if listener is None:
             log.debug("no control socket: there is no safe directory for it")
             return
-        path = listener.getsockname()
-        try:
-            with trio.socket.from_stdlib_socket(listener) as accepting:
-                async with trio.open_nursery() as nursery:
-                    while True:
-                        connection, _ = await accepting.accept()
-                        nursery.start_soon(self._serve_guest, connection)
-        finally:
-            with suppress(OSError):
-                os.unlink(path)
+        accepting = trio.socket.from_stdlib_socket(listener)
+        async with trio.open_nursery() as nursery:
+            while True:
+                connection, _ = await accepting.accept()
+                nursery.start_soon(self._serve_guest, connection)
 
     async def follow(self, lifeline: socket.socket) -> None:
         """Answers whoever made this mount; when that process ends, so does the mount."""

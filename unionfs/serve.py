@@ -1,8 +1,7 @@
 """The life of the serving process: open the layers, mount, serve until the mount is gone, free everything.
 
 Order matters. The layers are opened before the mount hides or covers them; signals wait from before the mount
-until the loop receives them, so that none leaves a dead mount behind; trio, which takes longer to import than all
-the rest, is imported by a thread while the mount is being served already.
+until the server looks for them, so that none leaves a dead mount behind; trio is imported when it is needed.
 """
 
 from __future__ import annotations
@@ -13,17 +12,16 @@ import os
 import resource
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from importlib import import_module
-from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from unionfs import mountpoint
+from unionfs.early import SIGNALS, Early
 from unionfs.errors import SetupError
-from unionfs.fuse.guard import Guard
 from unionfs.fuse.options import ServerOptions
+from unionfs.mounting import Mounting
 from unionfs.options import MS_NODEV, MS_NOSUID, MS_RDONLY, MountOptions
 from unionfs.stack import Places, Stack, open_stack, policy
 
@@ -33,9 +31,6 @@ if TYPE_CHECKING:
     from unionfs.fuse.server import Server
     from unionfs.model import Policy
 
-_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1}
-_PATIENCE = 0.25  # seconds without a lull, after which trio is imported all the same
-_SWITCH = 0.0005  # seconds that the importing thread may keep the interpreter from a request
 _WANTED_FILES = 1 << 20  # descriptors: one for every open directory and copied-up file of a busy mount
 
 log = logging.getLogger("unionfs")
@@ -74,37 +69,6 @@ def _serve_mount(job: Job, stack: Stack) -> None:
     finally:
         os.close(fd)  # first: from now on nobody can wait for a reply, and so neither can the unmount
         mountpoint.unmount_if_ours(asked.target, device)
-
-
-class Mounting:
-    """What is, or comes to be, mounted.
-
-    `fd` is the connection; `device` the st_dev of what is mounted: of our tree, or of the kernel's overlayfs on it.
-    `put_on_top` mounts that and gives its st_dev, in a thread, for it asks our tree.
-    """
-
-    def __init__(self, fd: int, device: int, put_on_top: Callable[[], int] | None = None) -> None:
-        self.fd, self.device = fd, device
-        self.guard = Guard(device)
-        self.overlay = put_on_top is not None
-        self._failure: BaseException | None = None
-        self._thread: threading.Thread | None = None
-        if put_on_top is not None:
-            self._thread = threading.Thread(target=self._put, args=(put_on_top,), daemon=True)
-            self._thread.start()
-
-    def wait(self) -> None:
-        """Until it is there. Raises what `put_on_top` has raised."""
-        if self._thread is not None:
-            self._thread.join()
-        if self._failure is not None:
-            raise self._failure
-
-    def _put(self, put_on_top: Callable[[], int]) -> None:
-        try:
-            self.device = put_on_top()
-        except BaseException as e:
-            self._failure = e
 
 
 def _serve_below_overlay(job: Job, stack: Stack, chosen: Policy) -> None:
@@ -200,7 +164,7 @@ def _most_files() -> int:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
@@ -213,14 +177,22 @@ def _device_of(target: str) -> int:
 
 
 def _run(job: Job, stack: Stack, mounting: Mounting) -> None:
+    with closing(mounting):
+        _run_server(job, stack, mounting)
+
+
+def _run_server(job: Job, stack: Stack, mounting: Mounting) -> None:
     server = _driver(job.options.driver)(mounting.fd, stack.tree, stack.files, server_options(job), log.error)
     server.guard = mounting.guard
     if job.options.driver == "kernel":
-        trio_import = _Import("unionfs.loop")
-        if not server.begin(trio_import.is_done, job.lifeline.fileno() if job.lifeline else -1):
+        early = Early(mounting, job.lifeline)
+        try:
+            served = server.begin(early)
+        finally:
+            early.end()
+        if not served:
             mounting.wait()
             return
-        trio_import.wait()
     import trio
 
     from unionfs.loop import main
@@ -228,31 +200,6 @@ def _run(job: Job, stack: Stack, mounting: Mounting) -> None:
     gc.freeze()  # what is there now stays, and need not be looked at again
     gc.enable()
     trio.run(main, job, stack, server, mounting)
-
-
-class _Import:
-    """An import in a thread, which begins when there is a lull, or none for long."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._due = monotonic() + _PATIENCE
-        self._thread: threading.Thread | None = None
-
-    def is_done(self, lull: bool) -> bool:
-        if self._thread is None and (lull or monotonic() > self._due):
-            self._start()
-        return self._thread is not None and not self._thread.is_alive()
-
-    def wait(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
-            sys.setswitchinterval(self._before)
-
-    def _start(self) -> None:
-        self._before = sys.getswitchinterval()
-        sys.setswitchinterval(_SWITCH)
-        self._thread = threading.Thread(target=import_module, args=(self._name,), daemon=True)
-        self._thread.start()
 
 
 def _driver(name: str) -> type[Server]:

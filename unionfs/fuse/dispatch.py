@@ -45,6 +45,7 @@ class Dispatcher:
         self._ctx = ctx
         self._nursery: trio.Nursery | None = None
         self._postponed: list[tuple[Head, Work]] = []
+        self._waited = False  # for something that a thread could have waited for
         self._log = log or logging.getLogger("unionfs").error
         self._busy: dict[int, deque[tuple[Head, bytes]]] = {}
         self.counts = [0] * (op.LAST + 1)
@@ -74,6 +75,10 @@ class Dispatcher:
         self._postponed.clear()
         if self.storing is not None:
             self.storing.start()
+
+    def wants_loop(self) -> bool:
+        """Whether something would be done that takes a loop."""
+        return self._nursery is None and (self._waited or (self.storing is not None and self.storing.wanted))
 
     def handle(self, buf: Buffer) -> None:
         """Answers the request in `buf`, now or later; the buffer is free again afterwards."""
@@ -156,7 +161,9 @@ class Dispatcher:
         return node.ino if node else 0
 
     def _begin(self, head: Head, work: Work) -> None:
-        if not self._ctx.options.threads:
+        """Before there is a loop, work that no other request need wait for is done at once: it takes less time."""
+        if not self._ctx.options.threads or (self._nursery is None and not work.node):
+            self._waited = True
             self._reply(head, self._inline(head, work))
             return
         if work.node:

@@ -39,6 +39,7 @@ from unionfs.fuse.work import Context
 if TYPE_CHECKING:
     import trio
 
+    from unionfs.early import Early
     from unionfs.files import Files
     from unionfs.fuse.guard import Guard
     from unionfs.tree import UnionTree
@@ -48,7 +49,9 @@ __all__ = ["Server", "ServerOptions"]
 DEFAULTS = ServerOptions()
 TURN = 512  # requests in a row before other tasks, such as the one that waits for signals, get their turn
 PREEMPTION = 200e-6  # seconds that one look at the device takes only if the CPU was taken from it
-LULL = 0.01  # seconds without a request, after which other things may have the CPU that a mount has to begin with
+LULL = (
+    0.01  # seconds without a request, after which something else may be done that a mount has to begin with
+)
 TURN_WITH_WORK = 16  # the same while worker threads are busy: their results wait for a turn
 
 
@@ -76,29 +79,30 @@ class Server:
         self._dispatcher: Dispatcher | None = None
         self.session: Session | None = None
 
-    def begin(self, enough: Callable[[bool], bool], also: int = -1) -> bool:
-        """Serves without a loop, for the time that it takes to import one; False when the mount is gone.
+    def begin(self, early: Early) -> bool:
+        """Serves without a loop until one is needed and there; False when the mount is gone.
 
-        Ends when work has to wait for something, when the descriptor `also` (-1: none) is readable, or when
-        `enough` says so, which is told each time whether there was nothing to do for the last `LULL`.
         Raises SetupError when the kernel is too old.
         """
-        poller = select.poll()
-        for fd in (self._device.fd, also):
-            if fd >= 0:
-                poller.register(fd, select.POLLIN)
-        idle = False
+        early.poller.register(self._device.fd, select.POLLIN)
+        patience: float | None = LULL * 1000
         try:
-            while not (enough(idle) or (self._dispatcher and self._dispatcher.at_work())):
-                idle = False
-                if self._dispatcher is None:
-                    if not self._shake_hands():
-                        poller.poll()
-                elif not self._turn(self._dispatcher):
-                    ready = poller.poll(LULL * 1000)
-                    if also in dict(ready):
-                        return True
-                    idle = not ready
+            while not early.is_over():
+                dispatcher, more = self._dispatcher, False
+                if dispatcher is not None:
+                    more = self._turn(dispatcher)
+                    if dispatcher.at_work():
+                        break
+                    if dispatcher.wants_loop():
+                        early.want_loop()
+                        patience = LULL * 1000
+                elif self._shake_hands():
+                    continue
+                ready = early.poller.poll(0 if more else patience)
+                if any(fd != self._device.fd for fd, _ in ready):
+                    break
+                if not (ready or more) and early.is_settled():
+                    patience = None
         except Unmounted:
             return False
         return True

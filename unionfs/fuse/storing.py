@@ -75,6 +75,7 @@ class Storing:
         self._token: trio.lowlevel.TrioToken | None = None
         self._waiting: set[int] = set()  # nodes with a store under way
         self._too_late: set[int] = set()  # those that have been read meanwhile
+        self.wanted = False  # before there was a loop to do it on
         self.files = self.bytes = self.late = 0
 
     def start(self) -> None:
@@ -136,13 +137,15 @@ class Storing:
         return None if held else answer
 
     def _candidates(self, process: int, inode: int) -> list[int]:
-        if self._token is None:
-            return []
+        found: list[int] = []
         with suppress(OSError):
             node = self._ctx.tree.nodes[inode]
             if not node.upper and node.parent is not None:
-                return self._ahead.used(process, node.parent.ino, inode)
-        return []
+                found = self._ahead.used(process, node.parent.ino, inode)
+        if found and self._token is None:
+            self.wanted = True
+            return []
+        return found
 
     def _add(self, node: int, offset: int, batch: Batch, own: dict[int, int]) -> None:
         """Adds a file, from `offset` on, if its bytes are in one piece in a read-only layer and nobody is at it."""

@@ -1,0 +1,80 @@
+"""A server's first moments, and its whole life if nobody wants more: requests are served without trio.
+
+To import trio takes longer than all else that a mount has to begin with. So that begins, in a thread, when something
+is to be waited for: a signal, a question, work. Requests are answered meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import threading
+from importlib import import_module
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
+
+    from unionfs.mounting import Mounting
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+LOOP = "unionfs.loop"
+SWITCH = 0.0005  # seconds that the importing thread may keep the interpreter from a request
+
+
+class Early:
+    """What may end a server's first time. Signals that come while it lasts are sent again at its end, still blocked."""
+
+    def __init__(self, mounting: Mounting, lifeline: socket.socket | None) -> None:
+        self._mounting = mounting
+        self._importing: threading.Thread | None = None
+        self._interval = sys.getswitchinterval()
+        self._noted: list[int] = []
+        self._woken, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.poller = select.poll()
+        """For the server to wait with. Whatever is ready but its own device ends the first time."""
+        self.poller.register(self._woken, select.POLLIN)
+        if lifeline is not None:
+            self.poller.register(lifeline.fileno(), select.POLLIN)
+        self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._noted.append(number)
+
+    def is_settled(self) -> bool:
+        """Asked in every lull until it is so: all is mounted, and the door is open for questions."""
+        if self._mounting.under_way():
+            return False
+        listener = self._mounting.listen()
+        if listener is not None:
+            self.poller.register(listener.fileno(), select.POLLIN)
+        return True
+
+    def want_loop(self) -> None:
+        """Begins to import what the loop needs."""
+        if self._importing is None:
+            sys.setswitchinterval(SWITCH)
+            self._importing = threading.Thread(target=import_module, args=(LOOP,), daemon=True)
+            self._importing.start()
+
+    def is_over(self) -> bool:
+        return self._importing is not None and not self._importing.is_alive()
+
+    def end(self) -> None:
+        """Leaves everything to the loop, as if nothing had come yet."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        signal.set_wakeup_fd(-1)
+        for number in SIGNALS:
+            signal.signal(number, self._handlers[number])
+        for noted in self._noted:
+            os.kill(os.getpid(), noted)
+        os.close(self._woken)
+        os.close(self._waker)
+        if self._importing is not None:
+            self._importing.join()
+            sys.setswitchinterval(self._interval)
