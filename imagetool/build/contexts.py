@@ -20,6 +20,7 @@ from imagetool.build.ignore import Ignore
 from imagetool.build.places import locate
 from imagetool.errors import ImageToolError, NotFound, UsageError
 from imagetool.runtime.inroot import read_in_root
+from imagetool.store import disk
 
 NAMES = ("Dockerfile", "dockerfile", "Containerfile")
 """What is looked for without -f, in this order."""
@@ -38,13 +39,22 @@ class Context(NamedTuple):
     lasting: bool  # a directory that will be there at the next build: digests of its files are worth keeping
 
 
+def _temporary() -> str:
+    return os.path.join(tempfile.gettempdir(), f"imagetool-context-{os.urandom(8).hex()}")
+
+
 @contextmanager
 def open_context(
-    spec: str, dockerfile: str | None = None, stdin: BinaryIO | None = None
+    spec: str,
+    dockerfile: str | None = None,
+    stdin: BinaryIO | None = None,
+    *,
+    temporary: Callable[[], str] = _temporary,
 ) -> Iterator[Context]:
     """`spec` is the argument of `build`: a directory, "-", a git repository with `#ref:subdir`, or a URL.
 
     `dockerfile` is `-f`: "-" is standard input; a path is relative to here for a directory, else to the context.
+    `temporary` gives a path that nobody else uses, for what has to be fetched or unpacked.
     NotFound, UsageError, Malformed, Damaged, RegistryError.
     """
     if spec == "-" and dockerfile == "-":
@@ -52,7 +62,9 @@ def open_context(
     if os.path.isdir(spec) and not (git.local(spec) and not os.path.exists(f"{spec}/Dockerfile")):
         yield _lasting(os.path.abspath(spec), dockerfile, stdin)
         return
-    work = tempfile.mkdtemp(prefix="imagetool-context-")
+    work = temporary()
+    with disk.errors("cannot make a directory for the context"):
+        os.mkdir(work, 0o700)
     try:
         yield _fetched(spec, dockerfile, stdin, work)
     finally:

@@ -109,7 +109,11 @@ def _build(context: Context, place: str, given: dict[str, Any]) -> None:
     options = _options(given, output.names if output else ())
     display = _display(given["progress"], quiet=quiet, stdout=output is None or output.path != "-")
     find = _finder(context, pulling=given["pulling"], quiet=quiet)
-    with contexts.open_context(place, given["dockerfile"], sys.stdin.buffer) as opened:
+    stdin, dockerfile = sys.stdin.buffer, given["dockerfile"]
+    with (
+        context.store.lease() as lease,
+        contexts.open_context(place, dockerfile, stdin, temporary=lease.temporary) as opened,
+    ):
         finish = _writer(context, options, output) if output and output.kind != "image" else None
         built = build(context.store, opened, options, find, display, finish)
     _report(built, options, given["iidfile"], display, quiet=quiet)
