@@ -245,7 +245,7 @@ async def _explained(error: RegistryError, remote: Remote, reference: Reference)
 def _there(store: Store, image: str, platform: Platform | None) -> Descriptor | None:
     """None when it is not in the store, or not for this platform."""
     try:
-        found = store.resolve(image, platform)
+        found = store.resolve(image, platform or Platform.host())
         return found if store.has_blob(found) else None
     except NotFound:
         return None

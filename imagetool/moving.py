@@ -159,7 +159,7 @@ def _chosen(store: Store, found: Descriptor, options: Options) -> Descriptor:
     """An index goes whole only where it is here whole; else the image for the platform."""
     if options.all_platforms or found.media_type not in mediatypes.INDEXES:
         return found
-    return read.select(store.layout, found, options.platform)
+    return read.look_up(store.layout, found, options.platform)
 
 
 def _tags(name: str) -> tuple[str, ...]:

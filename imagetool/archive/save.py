@@ -46,7 +46,7 @@ def save_docker(store: Store, images: Sequence[Wanted], sink: Sink) -> None:
     rows: list[Json] = []
     repositories: dict[str, dict[str, str]] = {}
     for wanted in images:
-        image = store.image(read.select(store.layout, wanted.target, None))
+        image = store.image(read.look_up(store.layout, wanted.target, None))
         store.ensure_layers(image)
         layers = [_uncompressed(store, diff_id) for diff_id in image.config.diff_ids]
         files |= {_path(layer.digest): store.layout.layer_tar(layer.digest) for layer in layers}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from unionfs.errors import LayerError
 from unionfs.files import Files
 from unionfs.layers.base import Layer, Source
 from unionfs.layers.tarball import open_tar_layer
+from unionfs.layers.tarheader import BLOCK
 from unionfs.model import ROOT_ID, Attr, Policy
 from unionfs.tree import UnionTree
 
@@ -115,10 +117,20 @@ def opened(layers: Sequence[Layer]) -> Iterator[Tree]:
 
 @contextmanager
 def of_tars(paths: Sequence[str]) -> Iterator[Tree]:
-    """A tree of tar layers, top first."""
+    """A tree of tar layers, top first. Without any it is an empty directory: FROM scratch."""
     try:
-        layers = [open_tar_layer(path) for path in paths]
+        layers: list[Layer] = [*map(open_tar_layer, paths)] or [_nothing()]
     except LayerError as error:
         raise malformed(error) from error
     with opened(layers) as tree:
         yield tree
+
+
+def _nothing() -> Layer:
+    """An archive that has only its end; its index is made in memory."""
+    fd = os.memfd_create("empty.tar", os.MFD_CLOEXEC)
+    try:
+        os.write(fd, bytes(2 * BLOCK))
+        return open_tar_layer(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)

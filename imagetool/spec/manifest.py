@@ -77,7 +77,8 @@ class Index(NamedTuple):
     def select(self, wanted: Platform) -> Descriptor:
         """The child for a platform: the first one that fits best. NotFound names what there is.
 
-        An arm machine also runs the variants below its own; an entry without a platform fits last.
+        An arm machine also runs the variants below its own. What a machine runs beside its own kind (amd64: 386,
+        arm64: arm) fits when there is nothing better, and an entry without a platform last.
         """
         fits = [(rank, child) for child in self.manifests if (rank := _rank(child, wanted)) is not None]
         if not fits:
@@ -99,11 +100,22 @@ def _rank(child: Descriptor, wanted: Platform) -> int | None:
     if child.platform is None:
         return 1000
     there, wanted = child.platform.normalized(), wanted.normalized()
-    if (there.os, there.architecture) != (wanted.os, wanted.architecture):
+    if there.os != wanted.os:
         return None
+    if there.architecture != wanted.architecture:
+        variants = _ALSO_RUNS.get((wanted.architecture, there.architecture))
+        rank = None if variants is None else _variant_rank(there.variant, variants)
+        return None if rank is None else OTHER_KIND + rank
     if wanted.os_version and there.os_version and there.os_version != wanted.os_version:
         return None
     return _variant_rank(there.variant, wanted.variant)
+
+
+OTHER_KIND = 100
+"""What is added to the rank of another architecture: any variant of one's own comes first."""
+
+_ALSO_RUNS = {("amd64", "386"): "", ("arm64", "arm"): "v8"}
+"""(machine, image) -> the highest variant; as in containerd's platforms.Only."""
 
 
 def _variant_rank(there: str, wanted: str) -> int | None:

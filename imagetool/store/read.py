@@ -64,6 +64,18 @@ def document(layout: Layout, target: Descriptor) -> Manifest | Index:
     return parse_document(read_blob(layout, target.digest), target.media_type)
 
 
+def look_up(layout: Layout, target: Descriptor, platform: Platform | None) -> Descriptor:
+    """`select`; where no platform is asked for and the host's is not here, the first that is."""
+    found = next(manifests(layout, target), target) if platform is None else target
+    try:
+        chosen = select(layout, target, platform)
+    except NotFound:
+        if platform is not None or found == target:
+            raise
+        return found
+    return chosen if platform is not None or has_blob(layout, chosen) else found
+
+
 def select(layout: Layout, target: Descriptor, platform: Platform | None) -> Descriptor:
     """The manifest for a platform (the host's by default), through any indexes. NotFound names what there is."""
     for _ in range(4):  # indexes in indexes are allowed and unheard of
@@ -114,11 +126,7 @@ def missing(layout: Layout, target: Descriptor) -> Iterator[str]:
 
 def facts(layout: Layout, target: Descriptor) -> tuple[Facts, bool]:
     """What lists need of an image, and whether it is exact (False: a layer's index is missing)."""
-    try:
-        target = select(layout, target, None)
-    except NotFound:  # pulled for another platform only
-        target = next(manifests(layout, target), target)
-    whole = image(layout, target)
+    whole = image(layout, look_up(layout, target, None))
     size, exact = 0, True
     for blob, diff_id in whole.layers():
         try:

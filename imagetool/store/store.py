@@ -50,11 +50,12 @@ class Store:
         return refs.read(read_index(self.layout).manifests)
 
     def resolve(self, text: str, platform: Platform | None = None) -> Descriptor:
-        """The manifest that a name, a digest or a (short) ID means; an index gives its child for `platform`.
+        """The manifest that a name, a digest or a (short) ID means; an index gives its child for `platform`, by default
+        for this machine, or what was pulled of it if that is for another one.
 
         NotFound, AmbiguousReference, InvalidReference, each with a hint.
         """
-        return read.select(self.layout, self.find(text)[1], platform)
+        return read.look_up(self.layout, self.find(text)[1], platform)
 
     def find(self, text: str) -> tuple[Reference | None, Descriptor]:
         """The reference that was meant (None: it was an ID), and what it names: a manifest or an index."""

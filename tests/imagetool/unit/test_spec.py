@@ -133,6 +133,11 @@ def child(platform: str | None, number: int) -> dict[str, Any]:
         ([None, "linux/amd64"], "linux/amd64", 1),
         ([None], "linux/amd64", 0),
         (["windows/amd64", "linux/386"], "i386", 1),
+        (["linux/s390x", "linux/386"], "linux/amd64", 1),
+        (["linux/386", "linux/amd64"], "linux/amd64", 1),
+        (["linux/arm/v5", "linux/arm/v7", "linux/arm/v6"], "linux/arm64", 1),
+        (["linux/arm/v7", "linux/arm64/v8"], "linux/arm64", 1),
+        ([None, "linux/386"], "linux/amd64", 1),
     ],
 )
 def test_the_platform_is_picked_from_an_index(there: list[str | None], wanted: str, chosen: int) -> None:
