@@ -8,6 +8,7 @@ with Memory.open(...) as memory, Tree(context.root, ignore=context.ignore, memor
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import posixpath
@@ -154,7 +155,7 @@ def apply(sources: Sources, root: str, destination: str, options: CopyOptions) -
     looks = Looks(options.uid, options.gid, modes.parse(options.chmod))
     path = posixpath.join(options.workdir or "/", destination)
     into = destination.endswith("/") or posixpath.basename(destination) in ("", ".", "..")
-    with disk.errors(f"cannot copy to {destination}"):
+    with disk.errors(f"cannot copy to {destination}"), _as_usage(destination):
         fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for part in sources.parts:
@@ -195,9 +196,19 @@ def _put_file(part: Part, parent: int, name: str, looks: Looks) -> None:
 @contextmanager
 def _directory(root: int, path: str, looks: Looks) -> Iterator[int]:
     """The directory at `path`, made with its parents if it is missing."""
-    try:
-        place = places.locate(root, path, make=looks.make, directory=True)
-    except NotADirectoryError as error:
-        raise UsageError(f"cannot copy to non-directory: {error.filename} in {path}") from error
-    with place:
+    with places.locate(root, path, make=looks.make, directory=True) as place:
         yield place.parent
+
+
+@contextmanager
+def _as_usage(destination: str) -> Iterator[None]:
+    """A destination that leads through a file, or in a circle of links, is a mistake in the Dockerfile."""
+    try:
+        yield
+    except NotADirectoryError as error:
+        text = f"cannot copy to non-directory: {error.filename} is no directory"
+        raise UsageError(f"{text}, in {destination}") from error
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise UsageError(f"cannot copy to {destination}: too many symbolic links") from error

@@ -172,8 +172,8 @@ def test_rules(
         ("dir", "/to", {"to/sub": "-> /", "safe": b""}, "cannot copy to non-directory: sub is a symbolic link"),
         ("dir", "/to", {"to/link": None}, "cannot replace the directory link with a file"),
         ("dir", "/to", {"to/x": None}, "cannot replace the directory x with a file"),
-        ("a.txt", "/to/new", {"to": b""}, "cannot copy to"),
-        ("a.txt", "/loop/new", {"loop": "-> loop"}, "cannot copy to /loop/new"),
+        ("a.txt", "/to/new", {"to": b""}, "cannot copy to non-directory: to is no directory"),
+        ("a.txt", "/loop/new", {"loop": "-> loop"}, "cannot copy to /loop/new: too many symbolic links"),
     ],
 )  # fmt: skip
 def test_refusals(copy: Copy, sources: str, destination: str, before: dict[str, Node], words: str) -> None:
