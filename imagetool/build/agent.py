@@ -45,14 +45,17 @@ class Forwarder:
 def serve(path: str, agent: str, wanted: RunMount) -> Forwarder:
     """Makes the socket at `path` and answers on it by the agent whose socket is `agent`."""
     listener = socket.socket(socket.AF_UNIX)
+    directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        listener.bind(path)
+        listener.bind(f"/proc/self/fd/{directory}/{os.path.basename(path)}")  # whole paths can be too long for it
         os.chown(path, wanted.uid, wanted.gid)
         os.chmod(path, wanted.mode)
         listener.listen()
     except BaseException:
         listener.close()
         raise
+    finally:
+        os.close(directory)
     return Forwarder(listener, agent)
 
 

@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import NamedTuple
 
 from imagetool.archive.tree import opened
+from imagetool.build import guard
 from imagetool.build.scratch import Scratch
 from imagetool.build.state import State
 from imagetool.digest import Digest
@@ -59,6 +60,7 @@ class Workspace:
         self._locks: dict[object, threading.Lock] = {}
         self._views: dict[object, str] = {}
         _enter_namespace()
+        scratch.callback(guard.start())
         _become_reaper(scratch)
 
     def view(self, state: State) -> str:
@@ -105,7 +107,7 @@ class Workspace:
         """A directory that is only in memory, and that nobody else can enter."""
         target = self._scratch.directory()
         try:
-            mount = mountapi.make("tmpfs", [("mode", "0700")], MS_NODEV | MS_NOSUID)
+            mount = mountapi.make("tmpfs", [("source", guard.SOURCE), ("mode", "0700")], MS_NODEV | MS_NOSUID)
             try:
                 mountapi.attach(mount, target)
             finally:
@@ -194,7 +196,7 @@ class Workspace:
 
     def _serve(self, words: Sequence[str], target: str, *, reading: bool = False) -> Callable[[], None]:
         """Mounts; the function that takes the mount away again. Who only reads need not be let finish. SetupError."""
-        text = ",".join([*words, "fsname=imagetool:build"])
+        text = ",".join([*words, f"fsname={guard.SOURCE}"])
         if (
             threading.active_count() > 1 or "trio" in sys.modules
         ):  # a fork would copy the locks of other threads
@@ -246,7 +248,7 @@ def _overlayfs(lowers: Sequence[str], upper: str, work: str) -> int:
             opened.callback(os.close, fd)
             return f"/proc/self/fd/{fd}"
 
-        words: list[tuple[str, str | None]] = [("source", "imagetool:build")]
+        words: list[tuple[str, str | None]] = [("source", guard.SOURCE)]
         words.append(("lowerdir", ":".join(map(name, lowers))))
         if upper:
             words += [("upperdir", name(upper)), ("workdir", name(work)), ("volatile", None)]

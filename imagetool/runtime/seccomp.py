@@ -64,7 +64,7 @@ def cached(profile: Mapping[str, Any], directory: Path | None) -> bytes:
     except FileNotFoundError:
         program = compile_profile(profile)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary = path.with_suffix(f".{os.urandom(6).hex()}")  # several threads may be at it
     temporary.write_bytes(program)
     temporary.rename(path)
     return program

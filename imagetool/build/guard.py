@@ -1,0 +1,57 @@
+"""A process that takes a build's mounts away when the build has been killed.
+
+A server of files lives in the build's mount namespace, and so keeps it; an overlayfs in there keeps the server's files.
+Without somebody who unmounts, neither would ever end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import NoReturn
+
+from imagetool.runtime import linux
+
+SOURCE = "imagetool:build"
+"""The name of every mount of a build in /proc/self/mountinfo."""
+
+
+def start() -> Callable[[], None]:
+    """Forks the guard, which sees this process end; the function that ends the guard, when the mounts are gone."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _watch(reader)
+    os.close(reader)
+
+    def end() -> None:
+        os.close(writer)
+        os.waitpid(pid, 0)
+
+    return end
+
+
+def _watch(reader: int) -> NoReturn:
+    try:
+        os.setsid()  # a Ctrl-C is for the build
+        os.dup2(reader, 0)
+        linux.close_from(1)
+        os.read(0, 1)
+        for target in reversed(_targets()):
+            linux.umount(target)
+    finally:
+        os._exit(0)
+
+
+def _targets() -> list[bytes]:
+    """In the order in which they were mounted."""
+    with open("/proc/self/mountinfo", "rb") as table:
+        rows = [line.partition(b" - ") for line in table]
+    found = [(head.split()[4], tail.split()[1]) for head, _, tail in rows]
+    return [_plain(target) for target, source in found if source == SOURCE.encode()]
+
+
+def _plain(text: bytes) -> bytes:
+    r"""Without the octal escapes of proc(5): \040 is a space."""
+    head, *parts = text.split(b"\\")
+    return head + b"".join(bytes([int(part[:3], 8)]) + part[3:] for part in parts)
