@@ -17,12 +17,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from imagetool.containers import executors, folder, frames, prepare, rootfs
+from imagetool.containers import executors, folder, frames, prepare, rootfs, rootless
 from imagetool.containers import record as records
 from imagetool.containers import state as states
 from imagetool.containers.frames import Frame
 from imagetool.containers.log import Log
-from imagetool.containers.network import Network
+from imagetool.containers.network import Network, network_of
 from imagetool.containers.record import Record, Restart
 from imagetool.containers.state import State
 from imagetool.containers.streams import LAG, Client, Input, Output
@@ -89,7 +89,7 @@ class Monitor:
 
     def _once(self, listener: socket.socket, restarts: int) -> int:
         """One start and its end; the exit code. A start that fails leaves nothing, and raises."""
-        network, log = Network(self._record), Log(self._directory)
+        network, log = network_of(self._record), Log(self._directory)
         try:
             output = self._start(network, log, restarts)
             self._serve(listener, output, network)
@@ -268,6 +268,7 @@ def watch(store: Store, record: Record, starter: socket.socket, *, attached: boo
         signal.signal(number, signal.SIG_IGN)
     client = Client(starter, output=attached, input=attached and record.interactive)
     try:
+        rootless.enter()
         Monitor(store, record, client).run()
     except Exception as error:
         code = getattr(error, "exit_code", ImageToolError.exit_code)

@@ -24,8 +24,6 @@ def create(context: Context, given: dict[str, Any], *, attached: bool) -> Record
     """Makes the container; its image is pulled if it has to be. ImageToolError: there is none."""
     from imagetool.containers import folder
 
-    if os.geteuid() != 0:
-        raise ImageToolError("containers are run by root only", hint="try sudo, or `mount` for the files")
     _check_cidfile(given["cidfile"])
     made = folder.create(context.store, _record(context, given, attached=attached))
     if given["cidfile"]:
@@ -79,6 +77,7 @@ def _record(context: Context, given: dict[str, Any], *, attached: bool) -> Recor
         hosts=_hosts(given["hosts"]),
         dns=_addresses(given["dns"]),
         groups=given["groups"],
+        rootless=os.geteuid() != 0,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from imagetool.archive.tree import Tree, of_tars, opened
-from imagetool.containers import rootfs
+from imagetool.containers import rootfs, rootless
 from imagetool.containers.folder import Container
 from imagetool.errors import ImageToolError
 from imagetool.store.store import Store
@@ -25,7 +25,7 @@ def changes(store: Store, container: Container) -> Iterator[tuple[str, bytes]]:
     upper = f"{container.directory}/top/upper"
     if not os.path.isdir(upper):
         return
-    top = DirLayer(os.fsencode(upper))
+    top = rootless.layer(container.record, container.directory)
     try:
         with of_tars(rootfs.lowers(store, container.record)) as below:
             yield from _below(top, top.root.handle, below, ROOT_ID, b"")
@@ -37,9 +37,8 @@ def changes(store: Store, container: Container) -> Iterator[tuple[str, bytes]]:
 def merged(store: Store, container: Container) -> Iterator[Tree]:
     """The container's files, read without mounting them."""
     rootfs.sync(container.directory)
-    upper = os.fsencode(f"{container.directory}/top/upper")
     with ExitStack() as undo:
-        layers: list[Layer] = [DirLayer(upper)]
+        layers: list[Layer] = [rootless.layer(container.record, container.directory)]
         try:
             layers += [open_tar_layer(path) for path in rootfs.lowers(store, container.record)]
             tree = undo.enter_context(opened(layers))

@@ -21,6 +21,7 @@ from imagetool.units import time_text
 from unionfs.errors import LayerError
 from unionfs.layers.base import Layer
 from unionfs.layers.tarball import open_tar_layer
+from unionfs.override import CONTAINERS
 
 
 def commit(
@@ -44,7 +45,7 @@ def commit(
             with disk.errors("cannot read the container's files"):
                 rootfs.sync(container.directory)
                 upper = f"{container.directory}/top/upper"
-                pack.pack(upper, ingest.feed, _lowers(store, container), pack.Options(epoch=epoch))
+                pack.pack(upper, ingest.feed, _lowers(store, container), _reading(container, epoch))
             blob = ingest.finish()
         assert blob.diff_id is not None
         layer = Descriptor(mediatypes.layer_type(blob.compression), blob.digest, blob.size)
@@ -54,6 +55,11 @@ def commit(
         rendered = publish_draft(lease, mutate.stamped(draft, created, author or None))
         store.publish([name] if name else [], rendered.target)
     return rendered.image_id
+
+
+def _reading(container: Container, epoch: int | None) -> pack.Options:
+    mine = container.record.rootless
+    return pack.Options(userxattr=mine, override=CONTAINERS if mine else b"", epoch=epoch)
 
 
 def full_name(text: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, NamedTuple
 
-from imagetool.containers import folder, remains, rootfs
+from imagetool.containers import folder, remains, rootfs, rootless
 from imagetool.containers.folder import Container
 from imagetool.errors import ImageToolError, NotFound, UsageError
 from imagetool.store.store import Store
@@ -120,6 +120,7 @@ def tar_into(store: Store, container: Container, stream: IO[bytes], target: str)
 def _root(store: Store, container: Container) -> Iterator[int]:
     """A descriptor of the container's root: as its processes see it, or mounted for this once."""
     if container.state.running:
+        rootless.join(container.state.pid)
         fd = os.open(f"/proc/{container.state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             yield fd
@@ -128,6 +129,7 @@ def _root(store: Store, container: Container) -> Iterator[int]:
         return
     with folder.holding(container):
         remains.clear(store, container.record)
+        rootless.enter()
         rootfs.mount(store, container.record, container.directory)
         try:
             fd = os.open(f"{container.directory}/rootfs", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

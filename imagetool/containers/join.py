@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from imagetool.containers import executors
+from imagetool.containers import executors, rootless
 from imagetool.containers.folder import Container
 from imagetool.containers.prepare import user_of
 from imagetool.errors import Conflict
@@ -32,6 +32,7 @@ def process(
     """The runtime-spec `process`: the container's own, changed. Conflict unless it runs; UsageError."""
     if not container.state.running:
         raise Conflict(f"container {container.id} is not running", hint=f"start it: start {container.name}")
+    rootless.join(container.state.pid)
     if container.state.paused:
         raise Conflict(f"Container {container.id} is paused, unpause the container before exec")
     found: Process = json.loads(Path(f"{container.directory}/config.json").read_bytes())["process"]
@@ -57,7 +58,7 @@ def start(store: Store, container: Container, asked: Mapping[str, Any], stdio: S
 
 
 def _become(found: Process, container: Container, user: str, env: dict[str, str]) -> None:
-    chosen = user_of(user, f"{container.directory}/rootfs")
+    chosen = user_of(user, f"/proc/{container.state.pid}/root")
     found["user"] |= {"uid": chosen.uid, "gid": chosen.gid, "additionalGids": list(chosen.groups)}
     env["HOME"] = chosen.home
     granted = found["capabilities"]["bounding"] if chosen.uid == 0 else []

@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-from imagetool.containers import remains
+from imagetool.containers import remains, rootless
 from imagetool.containers.descriptors import close_others
 from imagetool.containers.record import Record
-from imagetool.runtime import linux
+from imagetool.runtime import linux, usernet
 from imagetool.runtime.errors import NetworkError
 from imagetool.runtime.network import Bridge, Netlink
 from imagetool.runtime.ports import Port
 
 _PR_SET_PDEATHSIG = 1
+_ALONE = "no network but the container's own loopback"
 
 
 class Network:
@@ -68,6 +69,55 @@ class Network:
         self.rest()
 
 
+class UserNetwork(Network):
+    """For who may not make links: slirp4netns, a network in user space; without it there is the loopback only."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._slirp: usernet.Slirp | None = None
+        self._forwarder: _Forwarder | None = None
+        self.address = ""
+        self.ports: tuple[Port, ...] = ()
+        self.notes: list[str] = []
+
+    def connect(self, pid: int) -> None:
+        if self._record.options.network != "bridge" or self._record.options.isolation == "chroot":
+            return
+        if not usernet.available() and not self._record.ports:
+            self.notes = [f"{_ALONE}: slirp4netns is not installed (or use --network host)"]
+            return
+        forwarder = _Forwarder(self._record.ports) if self._record.ports else None
+        try:
+            self._slirp = usernet.Slirp(pid)
+        except NetworkError as error:
+            if forwarder:
+                forwarder.end()
+                raise
+            self.notes = [f"{_ALONE}: {error}"]
+            return
+        self.address = usernet.ADDRESS
+        if forwarder:
+            self._forwarder, self.ports = forwarder, forwarder.ports
+            forwarder.serve(self.address, f"/proc/{pid}/ns/net")
+
+    def rest(self) -> None:
+        """There is no helper that could rest."""
+
+    def disconnect(self) -> None:
+        if self._forwarder:
+            self._forwarder.end()
+            self._forwarder = None
+        if self._slirp:
+            self._slirp.close()
+            self._slirp = None
+        self.address = ""
+
+
+def network_of(record: Record) -> Network:
+    """What this process can give to a container."""
+    return UserNetwork(record) if rootless.active() else Network(record)
+
+
 class _Forwarder:
     """A process that listens on published ports; it ends with its parent. NetworkError: there is none."""
 
@@ -86,8 +136,9 @@ class _Forwarder:
             raise NetworkError(told["error"])
         self.ports = tuple(Port(*row) for row in told["ports"])
 
-    def serve(self, address: str) -> None:
-        self._channel.write(f"{address}\n")
+    def serve(self, address: str, namespace: str = "") -> None:
+        """Connections are made in the network `namespace`, "" being our own."""
+        self._channel.write(f"{address} {namespace}\n")
         self._channel.flush()
 
     def end(self) -> None:
@@ -115,7 +166,8 @@ def _forward(wanted: Sequence[Port], channel: socket.socket) -> NoReturn:
                 told = {"error": str(error)}
             talk.write(json.dumps(told) + "\n")
             talk.flush()
-            if address := talk.readline().strip():
-                trio.run(proxy.serve, bound, address)
+            address, _, namespace = talk.readline().strip().partition(" ")
+            if address:
+                trio.run(proxy.serve, bound, address, proxy.Inside(namespace) if namespace else None)
     finally:
         os._exit(1)

@@ -11,10 +11,20 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from imagetool.containers import remains, volumes
+from imagetool.containers import remains, rootless, volumes
 from imagetool.containers.record import Record
 from imagetool.errors import NotFound, UsageError
-from imagetool.runtime import capabilities, cgroups, linux, plan, ports, seccomp, seccomp_default, users
+from imagetool.runtime import (
+    capabilities,
+    cgroups,
+    linux,
+    plan,
+    ports,
+    seccomp,
+    seccomp_default,
+    usernet,
+    users,
+)
 from imagetool.runtime.inroot import read_in_root
 from imagetool.runtime.network import host_resolv_conf
 from imagetool.runtime.options import Mount, RunOptions
@@ -40,11 +50,12 @@ def write_hosts(record: Record, directory: str, address: str) -> None:
     """The three files of /etc, in place: they may be mounted already."""
     hostname = record.options.hostname or record.id[:12]
     own = record.options.network not in ("host",)
+    servers = record.dns or ((usernet.NAME_SERVER,) if rootless.active() and own else ())
     host = host_resolv_conf()
     texts = (
         ports.hosts_file(address, hostname, dict(record.hosts)),
         f"{hostname}\n",
-        ports.resolv_conf(host, own_network=own, servers=record.dns),
+        ports.resolv_conf(host, own_network=own, servers=servers),
     )
     for name, text in zip(_FILES, texts, strict=True):
         with open(f"{directory}/{name}", "w") as file:
@@ -88,6 +99,8 @@ def _host(record: Record, directory: str, options: RunOptions) -> plan.Host:
         cgroup_path=remains.cgroup_path(record.id),
         capabilities=linux.bounding_set(),
         files={f"/etc/{name}": f"{directory}/{name}" for name in _FILES},
+        rootless=rootless.active(),
+        single_id=rootless.active() and rootless.has_one_id(),
         seccomp=seccomp_default.profile(names, platform.machine()) if seccomp.available() else None,
     )
 

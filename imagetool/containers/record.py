@@ -64,6 +64,7 @@ class Record(NamedTuple):
     hosts: tuple[tuple[str, str], ...] = ()  # name, address: further lines of /etc/hosts
     dns: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()  # further ones, as they were given
+    rootless: bool = False  # made by a user: owners of its files are kept in attributes
 
     def to_json(self) -> bytes:
         return json.dumps(self._asdict(), indent=1).encode()

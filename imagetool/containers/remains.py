@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from imagetool.containers import rootfs
+from imagetool.containers import rootfs, rootless
 from imagetool.containers.record import Record
 from imagetool.runtime import cgroups
 from imagetool.store.store import Store
@@ -23,6 +23,8 @@ def clear(store: Store, record: Record) -> None:
     if cgroups.version():
         cgroups.Cgroup(cgroup_path(record.id)).remove()
     rootfs.unmount(f"{directory}/rootfs")
+    if record.rootless:
+        rootless.end_all(rootfs.source_of(record.id))
     if has_lease(record.id):
         from imagetool.runtime.network import Bridge, Netlink
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
+from imagetool.containers import rootless
 from imagetool.containers.record import Record
 from imagetool.errors import StoreError
 from imagetool.spec import Descriptor
@@ -53,6 +54,12 @@ def mount(store: Store, record: Record, directory: str) -> None:
         f"lowerdir={':'.join(layers)}", f"upperdir={escape(directory)}/top/upper",
         f"workdir={escape(directory)}/top/work", f"fsname={source_of(record.id)}", "dev",
     ]  # fmt: skip
+    if record.rootless:
+        words.append("xattr_permissions=2,userxattr")
+        if record.top == "overlay":
+            raise StoreError("--top overlay is for root only", hint="use --top fuse")
+    if rootless.active() and rootless.has_one_id():
+        words.append("squash_to_uid=0,squash_to_gid=0")
     if record.top != "auto":
         if not is_known(f"top={record.top}"):
             raise StoreError(f"--top {record.top}: this unionfs has no such top layer", hint="use --top auto")

@@ -271,7 +271,7 @@ def _system_mounts(options: RunOptions, host: Host, chroot: bool) -> list[Spec]:
         by_type["/sys"] = _entry("/sys", "bind", "/sys", "rbind", *sealed, "ro")
     if chroot or options.ipc == "host":
         by_type["/dev/mqueue"] = _entry("/dev/mqueue", "bind", "/dev/mqueue", "bind", *sealed)
-        by_type["/dev/shm"] = _entry("/dev/shm", "bind", "/dev/shm", "bind", *sealed)
+        by_type["/dev/shm"] = _entry("/dev/shm", "bind", "/dev/shm", "rbind", *sealed)
         if chroot:
             del by_type["/dev/mqueue"]
     if host.cgroup_version == 2 and not chroot:

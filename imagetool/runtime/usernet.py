@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import select
 import shutil
+import signal
 import subprocess
 
+from imagetool.runtime import linux
 from imagetool.runtime.errors import NetworkError
 
 ADDRESS = "10.0.2.100"  # slirp4netns(1): the guest's address, and its name server
@@ -22,7 +24,7 @@ def available() -> bool:
 
 
 class Slirp:
-    """The network of one container; it ends with `close`, or with the namespace's first process."""
+    """The network of one container; it ends with `close`, or with who made it."""
 
     def __init__(self, pid: int) -> None:
         """Start it for the namespace of `pid` and wait until the interface is up; NetworkError otherwise."""
@@ -34,7 +36,7 @@ class Slirp:
         try:
             self._process = subprocess.Popen(
                 command, pass_fds=(writer,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE, text=True,
+                stderr=subprocess.PIPE, text=True, preexec_fn=_die_with_parent,
             )  # fmt: skip
         except FileNotFoundError:
             os.close(reader)
@@ -47,7 +49,7 @@ class Slirp:
             os.close(reader)
 
     def close(self) -> None:
-        self._process.terminate()
+        self._process.kill()  # whoever ignores SIGTERM has passed that on to it
         self._process.communicate()
 
     def _await(self, reader: int) -> None:
@@ -57,5 +59,9 @@ class Slirp:
             return
         self._process.kill()
         _, errors = self._process.communicate()
-        last = (errors.strip().splitlines() or ["it does not answer"])[-1]
-        raise NetworkError(f"slirp4netns failed: {last}")
+        first = (errors.strip().splitlines() or ["it does not answer"])[0]
+        raise NetworkError(f"slirp4netns failed: {first}", hint="or use --network none or host")
+
+
+def _die_with_parent() -> None:
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)

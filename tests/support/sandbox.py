@@ -1,6 +1,7 @@
 """Who uses a mount, and where: root, an ordinary user, or root of a user namespace.
 
-The unprivileged ones get a mount namespace in which /dev/fuse is open to all, as udev makes it, and in which
+The unprivileged ones get a mount namespace in which /dev/fuse and
+/dev/net/tun are open to all, as udev makes them, and in which
 the interpreter and this checkout can be reached even when they are below a closed home directory.
 """
 
@@ -44,9 +45,9 @@ ROOT = Sandbox("root", nothing, 0, ("umount",), "trusted")
 
 
 @contextmanager
-def user() -> Iterator[Sandbox]:
-    """An ordinary user, who mounts through fusermount3."""
-    with _holder(new_user=False) as pid, _namespaces(pid, "mnt") as (mnt,):
+def user(*, sub_ids: bool = False) -> Iterator[Sandbox]:
+    """An ordinary user, who mounts through fusermount3; with `sub_ids` he has further ids of his own."""
+    with _holder(new_user=False, sub_ids=sub_ids) as pid, _namespaces(pid, "mnt") as (mnt,):
 
         def enter() -> None:
             process.setns(mnt, process.CLONE_NEWNS)
@@ -79,13 +80,13 @@ def _namespaces(pid: int, *names: str) -> Iterator[list[int]]:
 
 
 @contextmanager
-def _holder(*, new_user: bool) -> Iterator[int]:
+def _holder(*, new_user: bool, sub_ids: bool = False) -> Iterator[int]:
     """The pid of a process that keeps the namespaces alive and does nothing else."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reader)
-        _hold(new_user, writer)
+        _hold(new_user, sub_ids, writer)
     os.close(writer)
     try:
         assert os.read(reader, 1) == b"+", "the namespaces of an unprivileged user could not be made"
@@ -99,10 +100,12 @@ def _holder(*, new_user: bool) -> Iterator[int]:
         os.waitpid(pid, 0)
 
 
-def _hold(new_user: bool, writer: int) -> NoReturn:
+def _hold(new_user: bool, sub_ids: bool, writer: int) -> NoReturn:
     try:
         process.unshare(process.CLONE_NEWNS)
-        _open_device()
+        _open_devices()
+        if sub_ids:
+            _give_sub_ids()
         _open_up([Path(sys.base_prefix).resolve(), Path(sys.prefix).resolve(), CHECKOUT])
         if new_user:
             process.unshare(process.CLONE_NEWUSER | process.CLONE_NEWNS)
@@ -120,12 +123,23 @@ def _mount(source: str, target: Path, kind: str, flags: int, data: str = "") -> 
     process.checked(call(source.encode(), os.fsencode(target), kind.encode(), flags, data.encode()))
 
 
-def _open_device() -> None:
-    node = Path(f"/dev/shm/fuse.{os.getpid()}")
-    os.mknod(node, stat.S_IFCHR, os.stat("/dev/fuse").st_rdev)
-    node.chmod(0o666)
-    _mount(str(node), Path("/dev/fuse"), "none", MS_BIND)
-    node.unlink()
+def _open_devices() -> None:
+    for device in ("/dev/fuse", "/dev/net/tun"):
+        if os.path.exists(device):
+            node = Path(f"/dev/shm/{os.path.basename(device)}.{os.getpid()}")
+            os.mknod(node, stat.S_IFCHR, os.stat(device).st_rdev)
+            node.chmod(0o666)
+            _mount(str(node), Path(device), "none", MS_BIND)
+            node.unlink()
+
+
+def _give_sub_ids() -> None:
+    for name in ("subuid", "subgid"):
+        given = Path(f"/dev/shm/{name}.{os.getpid()}")
+        given.write_text(f"{USER.pw_name}:{SUB_ID}:{SUB_COUNT}\n")
+        given.chmod(0o644)
+        _mount(str(given), Path("/etc") / name, "none", MS_BIND)
+        given.unlink()
 
 
 def _open_up(paths: Iterable[Path]) -> None:

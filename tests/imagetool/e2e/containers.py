@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,3 +49,17 @@ def monitor_of(cli: Cli) -> int:
     inode = str(os.stat(directory / "running").st_ino)
     rows = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
     return next(int(row[4]) for row in rows if row[1] == "FLOCK" and row[5].endswith(f":{inode}"))
+
+
+def fetched(port: int) -> str:
+    """What the server says, as soon as it does."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+                text: str = answer.read().decode()
+                return text
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.imagetool.e2e.containers import BOX, FOREVER, column
+from tests.imagetool.e2e.containers import BOX, FOREVER, column, fetched
 from tests.support.imagetool import PROGRAM, Cli
 from tests.support.process import wait_until
 
@@ -188,13 +188,7 @@ def test_all_exposed_ports_are_published(box: Cli) -> None:
     address = box("port", "web", "80").strip()
     assert re.fullmatch(r"0\.0\.0\.0:\d+", address)
 
-    def fetched() -> bool:
-        done = subprocess.run(
-            ["busybox", "wget", "-qO-", f"http://{address}/"], capture_output=True, timeout=10
-        )
-        return done.stdout == b"served\n"
-
-    wait_until(fetched, 20, "the server")
+    assert fetched(int(address.rpartition(":")[2])) == "served\n"
 
 
 def test_udp_is_published(box: Cli) -> None:

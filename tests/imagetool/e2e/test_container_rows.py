@@ -7,12 +7,11 @@ import re
 import signal
 import subprocess
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.imagetool.e2e.containers import BOX, FOREVER, column, monitor_of, traces
+from tests.imagetool.e2e.containers import BOX, FOREVER, column, fetched, monitor_of, traces
 from tests.support.imagetool import PROGRAM, Cli
 from tests.support.oci import Layout
 from tests.support.process import wait_until
@@ -199,20 +198,6 @@ def test_row_41_three_web_servers_on_port_80(box: Cli, server: Server, tmp_path:
     assert box("port", "web2", "80") == f"0.0.0.0:{ports[2]}\n"
     shown = box.error("run", "--rm", "-p", f"{ports[0]}:80", "busybox", "echo")
     assert f"port 0.0.0.0:{ports[0]}/tcp is already allocated" in shown
-
-
-def fetched(port: int) -> str:
-    """What the server says, as soon as it does."""
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
-                text: str = answer.read().decode()
-                return text
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
 
 
 def test_row_42_changes_stay_with_the_container(box: Cli, server: Server, tmp_path: Path) -> None:
