@@ -255,7 +255,7 @@ def test_networks(box: Builder) -> None:
     assert links(box.build(text.format("")).stdout) == [" lo"]
     done = box.build(text.format("--network=host"), "--allow", "network.host")
     assert len(links(done.stdout)) == len(os.listdir("/sys/class/net"))
-    done = box.build(text.format("--network=none"), "--network", "host")
+    done = box.build(text.format("--network=none"), "--network", "host", "--no-cache")
     assert links(done.stdout) == [" lo"]
     done = box.build(text.format("--network=default"), "--network", "default")
     assert links(done.stdout) == [" eth0", " lo"]
