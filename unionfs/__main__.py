@@ -1,6 +1,10 @@
 """`python -m unionfs`: the command line."""
 
+import os
 import sys
+
+if sys.path[0] == os.getcwd():  # where `-m` looks first: it may be anybody's, and the mount point
+    del sys.path[0]
 
 from unionfs.cli import main
 

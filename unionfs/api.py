@@ -174,7 +174,7 @@ def _spawn(words: str, target: str) -> tuple[socket.socket, subprocess.Popen[byt
     if not sys.executable:
         raise SetupError("the Python interpreter cannot be found", hint="set sys.executable")
     ours, theirs = socket.socketpair()
-    arguments = ["-m", "unionfs", "--control", str(theirs.fileno()), "-o", words, "--", target]
+    arguments = ["-P", "-m", "unionfs", "--control", str(theirs.fileno()), "-o", words, "--", target]
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
     with theirs:

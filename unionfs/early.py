@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
     from unionfs.mounting import Mounting
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_HUNG_UP = (
+    () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
+)  # as nohup(1) wants it
+ENDS = (signal.SIGTERM, signal.SIGINT, *_HUNG_UP)
+SIGNALS = (*ENDS, signal.SIGUSR1)
 LOOP = "unionfs.loop"
 SWITCH = 0.0005  # seconds that the importing thread may keep the interpreter from a request
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from unionfs import control, mountapi, mountpoint
+from unionfs.early import SIGNALS
 from unionfs.fuse import abi
 from unionfs.model import is_dir
 from unionfs.mounting import Mounting
@@ -23,7 +24,6 @@ from unionfs.stack import Stack
 if TYPE_CHECKING:
     from unionfs.fuse.server import Server
 
-_ENDS = (signal.SIGTERM, signal.SIGINT)
 _LINE_LIMIT = 64  # bytes; questions are single words
 
 log = logging.getLogger("unionfs")
@@ -91,9 +91,9 @@ class Service:
         self._detached = False
 
     async def watch_signals(self) -> None:
-        """SIGUSR1 logs the counters; SIGTERM and SIGINT detach the mount, and a second one ends at once."""
-        with trio.open_signal_receiver(*_ENDS, signal.SIGUSR1) as signals:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_ENDS, signal.SIGUSR1})
+        """SIGUSR1 logs the counters; SIGTERM, SIGINT and SIGHUP detach the mount, and a second one ends at once."""
+        with trio.open_signal_receiver(*SIGNALS) as signals:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             async for number in signals:
                 if number == signal.SIGUSR1:
                     log.info("counters: %s", json.dumps(self.stats()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import sys
 import time
 from contextlib import ExitStack, suppress
 from typing import NamedTuple
@@ -68,6 +69,7 @@ def resolve(options: MountOptions, target: str) -> Places:
         _directory(target, "mount point"),
     )
     _refuse_nesting(places)
+    _refuse_own_files(places.target)
     if places.upper and (other := overlay_over(places.upper)):  # which takes no lock that others could see
         text = f"the upper directory {places.upper} is in use by the overlayfs on {other}"
         raise SetupError(text, hint="unmount that one first, or give this one its own")
@@ -177,6 +179,8 @@ def _unpaired(options: MountOptions) -> SetupError:
 
 
 def _directory(path: str, what: str) -> str:
+    if not path:
+        raise SetupError(f"the {what} has an empty name")
     real = os.path.realpath(path)
     if not os.path.lexists(real):
         raise SetupError(f"the {what} {path} does not exist", hint=f"mkdir -p {path}")
@@ -247,6 +251,14 @@ def _inside(what: str, path: str, what_whole: str, whole: str) -> SetupError:
     relation = "is also the" if path == whole else "is inside the"
     text = f"the {what} {path} {relation} {what_whole}{'' if path == whole else ' ' + whole}"
     return SetupError(text, hint="each needs a directory of its own")
+
+
+def _refuse_own_files(target: str) -> None:
+    """Whoever serves a mount over his own files waits for himself as soon as he needs one of them."""
+    for place in (os.path.dirname(__file__), sys.prefix, sys.base_prefix, *sys.path):
+        if _is_inside(os.path.realpath(place), target):
+            hint = "mount elsewhere, or install the program elsewhere"
+            raise SetupError(f"the mount point {target} holds files of this program, in {place}", hint=hint)
 
 
 def _is_inside(path: str, whole: str) -> bool:

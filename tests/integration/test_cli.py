@@ -282,6 +282,8 @@ def test_parts_that_are_missing_or_not_what_they_should_be(stack: Stack) -> None
             f"lowerdir={lower},upperdir={upper},workdir={gone}",
             mnt,
         ],
+        "the mount point has an empty name": ["-o", f"lowerdir={lower}", ""],
+        "holds files of this program": ["-o", f"lowerdir={lower}", CHECKOUT],
         "timeout=soon: not a time": ["-o", f"lowerdir={lower},timeout=soon", mnt],
         "unknown flag --frob": ["--frob", "-o", f"lowerdir={lower}", mnt],
         "-o needs a value": [mnt, "-o"],
@@ -291,6 +293,12 @@ def test_parts_that_are_missing_or_not_what_they_should_be(stack: Stack) -> None
         assert text in refused(*arguments)
     assert mounts_below(stack.base) == {}
     assert daemons(stack.base) == []
+
+
+def test_the_current_directory_may_be_the_mount_point(stack: Stack) -> None:
+    done = run("-o", f"lowerdir={stack.lowers[0]}", ".", cwd=stack.mountpoint)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(os.listdir(stack.mountpoint)) == ["a", "d"]
 
 
 def test_parts_that_are_inside_each_other(stack: Stack) -> None:
@@ -435,7 +443,7 @@ def test_umount_ends_the_server(stack: Stack) -> None:
     in_time(lambda: has_ended(pid), "the end of the server")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_unmounts(stack: Stack, number: signal.Signals) -> None:
     mounted(stack)
     (pid,) = daemons(stack.base)
