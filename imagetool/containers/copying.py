@@ -57,7 +57,7 @@ def into(store: Store, container: Container, source: str, target: str, how: How 
     directory = _is_directory(source, how)
 
     def unpack(stream: IO[bytes]) -> None:
-        place = landing(source, is_directory=directory, target=path, kind=_kind(path))
+        place = _found(landing(source, is_directory=directory, target=path, kind=_kind(path)))
         _unpack(stream, place, owner=None if how.archive else 0)
 
     with _root(store, container) as root:
@@ -67,13 +67,17 @@ def into(store: Store, container: Container, source: str, target: str, how: How 
 def out_of(store: Store, container: Container, source: str, target: str, how: How = PLAIN) -> None:
     """To the host. NotFound, UsageError, ImageToolError."""
     path = "/" + source.lstrip("/")
+    if os.path.exists(target) and not (os.path.isdir(target) or os.path.isfile(target)):
+        raise UsageError(
+            f"cannot copy to {target}: it is neither a file nor a directory", hint="for a tar: -"
+        )
 
     def unpack(stream: IO[bytes]) -> None:
         with tarfile.open(fileobj=stream, mode="r|") as tar:
             first = tar.next()
             if first is None:
                 raise NotFound(f"no such file or directory: {source}")
-            place = landing(source, is_directory=first.isdir(), target=target, kind=_kind(target))
+            place = _found(landing(source, is_directory=first.isdir(), target=target, kind=_kind(target)))
             member: tarfile.TarInfo | None = first
             while member is not None:
                 _put(tar, member, place, None if how.archive else os.getuid(), _filter(_NO_SETID))
@@ -188,6 +192,12 @@ def _shut_in(root: int, tell: int, action: Callable[[], None]) -> None:
         os.write(tell, f"{name}{text}".encode(errors="replace"))
     finally:
         os._exit(0)
+
+
+def _found(place: Landing) -> Landing:
+    if not os.path.isdir(place.directory):
+        raise NotFound(f"no such directory: {place.directory}")
+    return place
 
 
 def _kind(path: str) -> str:

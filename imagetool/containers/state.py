@@ -51,7 +51,8 @@ def seen(directory: str, *, watched: bool) -> State:
     """As it is. `watched`: somebody holds the container's lock, as its monitor does."""
     found = read(directory)
     if found.running and not is_alive(found.pid, found.started):
-        return found._replace(status="exited", exit_code=LOST, pid=0, address="", ports=())
+        text = "its end was seen by nobody: its monitor had been killed, or the machine stopped"
+        return found._replace(status="exited", exit_code=LOST, pid=0, address="", ports=(), error=text)
     if found.status == "restarting" and not watched:
         return found._replace(status="exited", pid=0)
     return found

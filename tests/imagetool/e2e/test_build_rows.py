@@ -110,9 +110,8 @@ def test_row_26_from_by_tag_by_digest_and_again(box: Cli) -> None:
     text = f"FROM busybox:latest AS one\nRUN echo 1 > /1\nFROM busybox@{known}\nCOPY --from=one /1 /2\n"
     build(box, text, "-t", "two")
     assert box(*RUN, "two", "cat", "/2") == "1\n"
-    assert "manifest for busybox:nowhere not found" in box.error(
-        "build", context(box, "FROM busybox:nowhere")
-    )
+    done = box.run("build", context(box, "FROM busybox:nowhere"), code=125)
+    assert "manifest for busybox:nowhere not found" in done.stderr
 
 
 def test_row_27_maintainer_workdir_and_run(box: Cli) -> None:

@@ -245,3 +245,79 @@ def test_many_that_stay(box: Cli, count: int) -> None:
     ids = [each.communicate(timeout=100)[0].strip() for each in made]
     assert sorted(box("ps", "-q", "--no-trunc").split()) == sorted(ids)
     assert box("rm", "-f", *ids).split() == ids
+
+
+def test_cp_in_all_forms(box: Cli) -> None:
+    """Docker's table of sources and targets (docs: "docker container cp", extended description)."""
+    box("run", "-d", "--name", "cc", *BOX, "sh", "-c", f"busybox mkdir -p /have/in; {FOREVER[2]}")
+    wait_until(lambda: "A /have/in" in box("diff", "cc"), 10, "the directory")
+    (box.folder / "file").write_text("text")
+    (box.folder / "file").chmod(0o4775)
+    (box.folder / "dir/sub").mkdir(parents=True)
+    (box.folder / "dir/sub/leaf").write_text("leaf")
+    (box.folder / "link").symlink_to("file")
+    os.mkfifo(box.folder / "pipe")
+    for source, target in (
+        ("file", "/have"), ("file", "/have/other"), ("file", "/have/other"), ("file", "have/relative"),
+        ("dir", "/have"), ("dir", "/new"), ("dir/.", "/have/in"), ("dir", "/new"), ("link", "/have"),
+    ):  # fmt: skip
+        box("cp", source, f"cc:{target}")
+    box("cp", "-L", "link", "cc:/have/followed")
+    box("cp", "-a", "-q", "file", "cc:/have/archived")
+    look = (
+        "cd /have; busybox find . /new | busybox sort; busybox stat -c %a%u file; test -L link && echo link"
+    )
+    shown = box("exec", "cc", "sh", "-c", f"{look}; cat followed").splitlines()
+    wanted = [".", "./archived", "./dir", "./dir/sub", "./dir/sub/leaf", "./file", "./followed", "./in", "./in/sub",
+              "./in/sub/leaf", "./link", "./other", "./relative", "/new", "/new/dir", "/new/dir/sub",
+              "/new/dir/sub/leaf", "/new/sub", "/new/sub/leaf"]  # fmt: skip
+    assert shown == [*wanted, "47750", "link", "text"]
+    for source, target, text in (
+        ("file", "cc:/nowhere/", "no such directory"), ("file", "cc:/nowhere/x", "no such directory"),
+        ("dir", "cc:/have/file", "cannot copy a directory over the file"), ("missing", "cc:/", "no such file"),
+        ("cc:/missing", "x", "No such file"), ("cc:/have/file", "pipe", "neither a file nor a directory"),
+        ("file", "other", "one of the two must be a container's"), ("nobody:/x", "y", "No such container"),
+    ):  # fmt: skip
+        assert text in box.error("cp", source, target), (source, target)
+    box("cp", "cc:/have/dir", "back")
+    box("cp", "cc:/have/dir/.", "back")
+    box("cp", "cc:/have/file", "back")
+    assert sorted(path.relative_to(box.folder / "back").as_posix() for path in (box.folder / "back").rglob("*")) == [
+        "file", "sub", "sub/leaf",
+    ]  # fmt: skip
+    assert (
+        box.folder / "back/file"
+    ).stat().st_mode & 0o7777 == 0o775  # nobody gets a setuid program by the way
+    with tarfile.open(fileobj=io.BytesIO(box.raw("cp", "cc:/have/dir", "-"))) as tar:
+        assert tar.getnames() == ["dir", "dir/sub", "dir/sub/leaf"]
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        entry = tarfile.TarInfo("from/tar")
+        entry.uid, entry.size = 33, 4
+        tar.addfile(entry, io.BytesIO(b"data"))
+    box.raw("cp", "-", "cc:/have", data=buffer.getvalue())
+    assert (
+        box("exec", "cc", "sh", "-c", "cat /have/from/tar; busybox stat -c %u /have/from/tar") == "data33\n"
+    )
+
+
+def test_a_container_that_swaps_links_gains_nothing_from_cp(box: Cli) -> None:
+    """Whatever a directory is when cp looks: in the container it stays in the container."""
+    outside = box.folder / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("secret")
+    swap = (
+        f"busybox mkdir /d /e; echo mine > /d/secret; busybox ln -s {outside} /l;"
+        "while :; do busybox mv /d /e/d; busybox mv /l /d; busybox mv /d /l; busybox mv /e/d /d; done"
+    )
+    box("run", "-d", "--name", "swap", *BOX, "sh", "-c", swap)
+    (box.folder / "planted").write_text("planted")
+    for number in range(12):
+        done = subprocess.run([*PROGRAM, "cp", "planted", "swap:/d/planted"], capture_output=True, env=box.env,
+                              cwd=box.folder, timeout=60)  # fmt: skip
+        assert done.returncode in (0, 125)
+        subprocess.run([*PROGRAM, "cp", "swap:/d/secret", f"copy{number}"], capture_output=True, env=box.env,
+                       cwd=box.folder, timeout=60)  # fmt: skip
+    assert os.listdir(outside) == ["secret"]
+    copies = [path.read_text() for path in box.folder.glob("copy*")]
+    assert set(copies) <= {"mine\n"}

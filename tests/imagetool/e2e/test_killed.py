@@ -1,0 +1,150 @@
+"""Whatever of a container's processes is killed, and when: the state is true, and removing leaves nothing.
+
+UNIONFS_KILL_SECONDS says for how long processes are killed at random; 15, and 300 where it has to be believed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.imagetool.e2e.containers import BOX, FOREVER, column, monitor_of, processes
+from tests.support.imagetool import PROGRAM, Cli
+from tests.support.process import wait_until
+
+SECONDS = float(os.environ.get("UNIONFS_KILL_SECONDS", "15"))
+pytestmark = pytest.mark.timeout(240 + 2 * int(SECONDS))
+
+LIFE = (
+    ("run", "--rm", *BOX, "busybox", "sleep", "0.3"),
+    ("run", "-d", *BOX, *FOREVER),
+    ("run", "-d", "--rm", "--restart=no", "busybox", *FOREVER),
+    ("run", "-d", "--restart", "always", *BOX, "busybox", "sleep", "0.2"),
+    ("run", "-d", "-p", "127.0.0.1:0:80", "busybox", "busybox", "httpd", "-f", "-p", "80"),
+    ("run", "-d", "--init", *BOX, "sh", "-c", "while :; do echo x > /f; busybox sleep 0.05; done"),
+    ("create", *BOX, "echo"),
+)  # fmt: skip
+CHANGES = (
+    "start",
+    "stop -t 0",
+    "kill",
+    "restart -t 0",
+    "rm -f",
+    "commit",
+    "exec {} echo x",
+    "pause",
+    "cp {}:/bin/busybox copied",
+)
+
+
+def children(cli: Cli) -> list[int]:
+    """Everything that was started for this store, and what runs in its containers."""
+    groups = Path("/sys/fs/cgroup").glob("**/imagetool/*/cgroup.procs")
+    inside: set[int] = set()
+    for each in groups:
+        if (cli.root / "containers" / each.parent.name).exists():
+            with suppress(OSError):
+                inside.update(int(line) for line in each.read_text().split())
+    return sorted({*processes(cli), *inside})
+
+
+def test_killed_at_random(box: Cli) -> None:
+    dice = random.Random(7)
+    running: list[subprocess.Popen[bytes]] = []
+    end, kills = time.monotonic() + SECONDS, 0
+    while time.monotonic() < end:
+        running = [each for each in running if each.poll() is None]
+        if len(running) < 4:
+            running.append(command(box, dice))
+        time.sleep(dice.uniform(0, 0.2))
+        if victims := children(box):
+            with suppress(ProcessLookupError):
+                os.kill(dice.choice(victims), signal.SIGKILL)
+                kills += 1
+    for each in running:
+        with suppress(subprocess.TimeoutExpired):
+            each.wait(30)
+        each.kill()
+        each.wait()
+    assert kills > SECONDS
+    true_states(box)
+    box("system", "check")
+    box("run", "--rm", *BOX, "echo", "still works")
+
+
+def command(cli: Cli, dice: random.Random) -> subprocess.Popen[bytes]:
+    """A command that makes a container, or changes one."""
+    ids = sorted(os.listdir(cli.root / "containers"))
+    words: tuple[str, ...] = dice.choice(LIFE)
+    if (ids and dice.random() < 0.6) or len(ids) > 12:
+        chosen, change = dice.choice(ids), dice.choice(CHANGES) if len(ids) <= 12 else "rm -f"
+        words = tuple((change if "{}" in change else f"{change} {{}}").format(chosen).split())
+    return subprocess.Popen(
+        [*PROGRAM, *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=cli.env, cwd=cli.folder, start_new_session=True,
+    )  # fmt: skip
+
+
+def true_states(cli: Cli) -> None:
+    """What is called running has a process of that cgroup; what is not has none."""
+    for row in cli("ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.State}}").splitlines():
+        made, state = row.split()
+        if state in ("exited", "created"):
+            pid = int(cli("inspect", "-f", "{{.State.Pid}}", made))
+            assert pid == 0, row
+
+
+def server_of(cli: Cli) -> int:
+    """The file system server of the only container: it holds the lock of the RW layer."""
+    (directory,) = (cli.root / "containers").iterdir()
+    inode = str(os.stat(directory / "top/upper").st_ino)
+    rows = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return next(int(row[4]) for row in rows if row[1] == "FLOCK" and row[5].endswith(f":{inode}"))
+
+
+def test_a_killed_server(box: Cli) -> None:
+    """The container cannot go on, and everything else does."""
+    box("run", "-d", "--name", "ss", *BOX, "sh", "-c", "while :; do echo x > /f; busybox sleep 0.1; done")
+    os.kill(server_of(box), signal.SIGKILL)
+    assert box("stop", "-t", "0", "ss") == "ss\n"
+    assert column(box, "State") == "exited"
+    box("start", "ss")
+    wait_until(lambda: "A /f" in box("diff", "ss"), 10, "its changes")
+    assert column(box, "State") == "running"
+
+
+def test_the_exit_code_after_a_killed_monitor(box: Cli) -> None:
+    """Its end was seen by nobody, and that is what is said."""
+    box("run", "-d", "--name", "kk", *BOX, "busybox", "sleep", "1")
+    os.kill(monitor_of(box), signal.SIGKILL)
+    assert box("wait", "kk") == "255\n"
+    assert column(box, "Status").startswith("Exited (255)")
+    assert box("inspect", "-f", "{{.State.Running}} {{.State.ExitCode}}", "kk") == "false 255\n"
+    assert "monitor" in box("inspect", "-f", "{{.State.Error}}", "kk")
+
+
+def test_a_killed_monitor_takes_its_helpers_with_it(box: Cli) -> None:
+    box("run", "-d", "--name", "web", "-p", "127.0.0.1:0:80", "busybox", "busybox", "httpd", "-f", "-p", "80")
+    monitor = monitor_of(box)
+    helpers = [int(pid) for pid in Path(f"/proc/{monitor}/task/{monitor}/children").read_text().split()]
+    os.kill(monitor, signal.SIGKILL)
+    assert column(box, "State") == "running"
+    box("rm", "-f", "web")
+    wait_until(lambda: not [pid for pid in helpers if Path(f"/proc/{pid}/exe").exists()], 10, "their end")
+
+
+def test_a_killed_attached_command_leaves_the_container(box: Cli) -> None:
+    front = subprocess.Popen([*PROGRAM, "run", "--name", "ff", *BOX, *FOREVER], env=box.env)
+    wait_until(lambda: box("ps", "-q") != "", 20, "the container")
+    front.kill()
+    front.wait()
+    assert column(box, "State") == "running"
+    assert box("stop", "ff") == "ff\n"
+    assert column(box, "Status").startswith("Exited (0)")
