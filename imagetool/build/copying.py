@@ -153,7 +153,9 @@ def apply(sources: Sources, root: str, destination: str, options: CopyOptions) -
     UsageError (several sources need a directory, a directory over a file), NotFound, StoreError, NoSpace.
     """
     looks = Looks(options.uid, options.gid, modes.parse(options.chmod))
-    path = posixpath.join(options.workdir or "/", destination)
+    path = posixpath.normpath(
+        posixpath.join(options.workdir or "/", destination)
+    )  # before links, as Docker does
     into = destination.endswith("/") or posixpath.basename(destination) in ("", ".", "..")
     with disk.errors(f"cannot copy to {destination}"), _as_usage(destination):
         fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -34,7 +34,8 @@ MODES = {
 }  # fmt: skip
 
 
-def write_context(root: Path) -> Path:
+def write_context(root: Path, rules: str = "") -> Path:
+    """With a .dockerignore of these rules, if there are any, and then without setuid and setgid bits."""
     for name in ("empty", "withempty/e"):
         (root / name).mkdir(parents=True)
     for name, data in FILES.items():
@@ -43,6 +44,8 @@ def write_context(root: Path) -> Path:
     for name, target in LINKS.items():
         (root / name).symlink_to(target)
     os.link(root / "hard/a", root / "hard/b")
+    if rules:
+        (root / ".dockerignore").write_text(rules)
     archive = _archive()
     for name, data in {
         "": archive,
@@ -53,17 +56,9 @@ def write_context(root: Path) -> Path:
         (root / f"archive.tar{name}").write_bytes(data)
     for path in [root, *root.rglob("*")]:
         if not path.is_symlink():
-            path.chmod(MODES.get(str(path.relative_to(root)), 0o755 if path.is_dir() else 0o644))
+            mode = MODES.get(str(path.relative_to(root)), 0o755 if path.is_dir() else 0o644)
+            path.chmod(mode & 0o1777 if rules else mode)
         os.utime(path, (TIME, TIME), follow_symlinks=False)
-    return root
-
-
-def write_ignoring(root: Path) -> Path:
-    write_context(root)
-    rules = (
-        "# a comment\n*.txt\n!b.txt\ndir/*\n!dir/sub\nother\n!other/sub/z\n**/f\nprivate\narchive*\n.hidden\n"
-    )
-    (root / ".dockerignore").write_text(rules)
     return root
 
 
@@ -124,5 +119,5 @@ def _add(
 ) -> None:
     entry = tarfile.TarInfo(name)
     entry.type, entry.mode, entry.size, entry.linkname = kind, mode, len(data), link
-    entry.mtime, entry.uid, entry.gid = TIME, owner, owner
+    entry.mtime, entry.uid, entry.gid = TIME - 1, owner, owner
     tar.addfile(entry, io.BytesIO(data))

@@ -1,7 +1,8 @@
 """The same Dockerfiles by Debian's buildah and by imagetool: the same tree and config, field by field.
 
 Each file of corpus/ is built by both on the same base image. A line `# build: OPTIONS` in it gives options to both,
-`# context: ignoring` another context. DIFFERENT has all that is not the same on purpose.
+`# ignore: RULE|RULE` a context with such a .dockerignore. DIFFERENT has all that is
+not the same on purpose.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ UNCOMPARED = ("Hostname", "Image")
 
 SETUID = "buildah takes setuid and setgid off what it copies from a context; BuildKit does not"
 STUBS = "directories that were only made to mount something on do not stay in the image"
+IMPLIED = "an ignored directory that holds what is not ignored has its own looks, as with BuildKit"
 VOLUME = "a volume's directory is made when a container is"
 
 DIFFERENT: dict[str, dict[str, str]] = {
@@ -50,7 +52,13 @@ DIFFERENT: dict[str, dict[str, str]] = {
     ),
     "copy-everything": dict.fromkeys(["/all/modes/setuid", "/all/private/d"], SETUID),
     "copy-modes": dict.fromkeys(["/modes/setuid", "/private/d", "/setuid"], SETUID),
-    "ignored": dict.fromkeys(["/all/modes/setuid"], SETUID),
+    "ignore-all-but": {"/dir": IMPLIED},
+    "ignore-deep-all-but": {"/dir": IMPLIED, "/dir/sub": IMPLIED},
+    "ignore-doublestar": dict.fromkeys(
+        ["/dir/sub", "/dir/sub/y"], "buildah looks for exceptions with ** in no directory that is left out"
+    ),
+    "ignored": dict.fromkeys(["/all/other", "/all/other/sub"], IMPLIED),
+    "ignore-subdirectory-back": {"/dir": IMPLIED},
     "copy-to-linked-file": dict.fromkeys(
         ["/link", "/real"], "a link that is the destination is followed, as Docker does; buildah replaces it"
     ),
@@ -76,6 +84,7 @@ class Fact(NamedTuple):
     mode: str
     owner: tuple[int, int]
     rdev: int
+    dated: bool  # as the files of the context
     content: str
     links: tuple[str, ...]
     xattrs: tuple[tuple[bytes, bytes], ...]
@@ -94,7 +103,6 @@ class Builders:
         self._pool = pool
         context.write_base(base / "oci")
         context.write_context(base / "plain")
-        context.write_ignoring(base / "ignoring")
         self._prepare_buildah()
         self._prepare_ours()
         self.built = {
@@ -132,7 +140,11 @@ class Builders:
         file = CORPUS / f"{name}.Dockerfile"
         text = file.read_text()
         options = shlex.split(" ".join(re.findall(r"^# build: (.*)$", text, re.M)))
-        place = "ignoring" if "# context: ignoring" in text else "plain"
+        place = "plain"
+        if rules := re.search(r"^# ignore: (.*)$", text, re.M):
+            place = name
+            if not (self.base / place).exists():
+                context.write_context(self.base / place, rules[1].replace("|", "\n"))
         return [*options, "-f", str(file), str(self.base / place)]
 
     def _buildah(self, name: str) -> Image:
@@ -163,7 +175,7 @@ def _tree(tars: list[str]) -> dict[str, Fact]:
     found: dict[str, Fact] = {}
     groups: dict[int, list[str]] = {}
     if not tars:
-        return {"/": Fact("drwxr-xr-x", (0, 0), 0, "", (), ())}
+        return {"/": Fact("drwxr-xr-x", (0, 0), 0, False, "", (), ())}
     with of_tars(tars) as tree:
         for item in tree.walk():
             attr, content, path = item.attr, "", os.fsdecode(b"/" + b"/".join(item.path))
@@ -175,7 +187,15 @@ def _tree(tars: list[str]) -> dict[str, Fact]:
             elif stat.S_ISLNK(attr.mode):
                 content = os.fsdecode(tree.readlink(attr.ino))
             xattrs = tuple(sorted(tree.xattrs(attr.ino).items()))
-            found[path] = Fact(stat.filemode(attr.mode), (attr.uid, attr.gid), attr.rdev, content, (), xattrs)
+            found[path] = Fact(
+                stat.filemode(attr.mode),
+                (attr.uid, attr.gid),
+                attr.rdev,
+                attr.mtime == context.TIME,
+                content,
+                (),
+                xattrs,
+            )
     for names in groups.values():
         found |= {name: found[name]._replace(links=tuple(names)) for name in names}
     return found

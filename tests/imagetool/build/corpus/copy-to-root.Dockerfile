@@ -1,0 +1,6 @@
+FROM base
+COPY dir /
+COPY other .
+COPY hello /
+COPY hello /.
+COPY empty /tmp

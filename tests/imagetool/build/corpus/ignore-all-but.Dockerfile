@@ -1,0 +1,3 @@
+# ignore: *|!hello|!dir/x
+FROM scratch
+COPY . /

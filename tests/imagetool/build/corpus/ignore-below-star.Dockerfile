@@ -1,0 +1,3 @@
+# ignore: dir/**|!dir/x|*/f
+FROM scratch
+COPY . /

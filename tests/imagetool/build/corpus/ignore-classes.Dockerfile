@@ -1,0 +1,3 @@
+# ignore: di?|[a-b].txt|modes/[^es]*|links/*-*
+FROM scratch
+COPY . /

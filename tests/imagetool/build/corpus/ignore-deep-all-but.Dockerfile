@@ -1,0 +1,3 @@
+# ignore: **|!dir/sub/y
+FROM scratch
+COPY . /

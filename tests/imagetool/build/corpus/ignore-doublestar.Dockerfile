@@ -1,0 +1,3 @@
+# ignore: **/sub|!**/y|**/f|a/**/b
+FROM scratch
+COPY . /

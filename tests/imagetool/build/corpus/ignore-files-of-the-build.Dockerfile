@@ -1,0 +1,3 @@
+# ignore: .dockerignore|*.tar*|secret*|with*
+FROM scratch
+COPY . /

@@ -1,0 +1,3 @@
+# ignore: hello|!hello|script.sh|!*.sh|*.txt|!a.txt|a.txt
+FROM scratch
+COPY . /

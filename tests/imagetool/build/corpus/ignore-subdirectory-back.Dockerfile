@@ -1,0 +1,3 @@
+# ignore: dir|!dir/sub|other/*|!other/sub
+FROM scratch
+COPY . /
