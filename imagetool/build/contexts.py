@@ -15,7 +15,6 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from imagetool.build import archives, git
 from imagetool.build.ignore import Ignore
 from imagetool.build.places import locate
 from imagetool.errors import ImageToolError, NotFound, UsageError
@@ -59,7 +58,7 @@ def open_context(
     """
     if spec == "-" and dockerfile == "-":
         raise UsageError("standard input cannot be both the build context and the Dockerfile")
-    if os.path.isdir(spec) and not (git.local(spec) and not os.path.exists(f"{spec}/Dockerfile")):
+    if os.path.isdir(spec) and (os.path.exists(f"{spec}/Dockerfile") or not _is_bare(spec)):
         yield _lasting(os.path.abspath(spec), dockerfile, stdin)
         return
     work = temporary()
@@ -69,6 +68,13 @@ def open_context(
         yield _fetched(spec, dockerfile, stdin, work)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _is_bare(spec: str) -> bool:
+    """Whether a directory is a git repository whose files have to be checked out."""
+    from imagetool.build import git
+
+    return git.local(spec) is not None
 
 
 def _lasting(root: str, dockerfile: str | None, stdin: BinaryIO | None) -> Context:
@@ -94,6 +100,8 @@ def _fetched(spec: str, dockerfile: str | None, stdin: BinaryIO | None, work: st
     """A context that is not a directory yet."""
     if spec == "-":
         return _from_stream(_standard_input(stdin).read, dockerfile, stdin, work, "standard input")
+    from imagetool.build import git
+
     repository = git.parse(spec) or git.local(spec)
     if repository is not None:
         root = git.checkout(repository, work).directory
@@ -114,6 +122,8 @@ def _from_stream(
     read: Callable[[int], bytes], dockerfile: str | None, stdin: BinaryIO | None, work: str, what: str
 ) -> Context:
     """A tar is a context, anything else a Dockerfile without one."""
+    from imagetool.build import archives
+
     head = read(archives.HEAD)
     if not archives.is_archive(head):
         text = _text(head + read(_MAX), what)

@@ -132,7 +132,6 @@ def _output(text: str | None) -> Output | None:
 
 def _options(given: dict[str, Any], more: Sequence[str]) -> Options:
     from imagetool import reference
-    from imagetool.archive.pack import epoch_from_environment
     from imagetool.build import secrets
     from imagetool.build.job import Options
 
@@ -157,8 +156,16 @@ def _options(given: dict[str, Any], more: Sequence[str]) -> Options:
         given["squash"],
         given["debug_shell"],
         given["top"],
-        epoch_from_environment(),
+        _epoch(),
     )
+
+
+def _epoch() -> int | None:
+    if "SOURCE_DATE_EPOCH" not in os.environ:
+        return None
+    from imagetool.archive.pack import epoch_from_environment
+
+    return epoch_from_environment()
 
 
 def _arguments(texts: Sequence[str]) -> dict[str, str]:
@@ -190,6 +197,8 @@ def _display(kind: str, *, quiet: bool, stdout: bool) -> Display:
 
 def _finder(context: Context, *, pulling: bool, quiet: bool) -> Find:
     def find(name: str, platform: Platform) -> Image:
+        if not pulling and (there := _there(context, name, platform)):
+            return there
         from imagetool import api
 
         when: api.When = "always" if pulling else "missing"
@@ -199,6 +208,16 @@ def _finder(context: Context, *, pulling: bool, quiet: bool) -> Find:
         return context.store.image(target)
 
     return find
+
+
+def _there(context: Context, name: str, platform: Platform) -> Image | None:
+    """The image, if nothing has to be pulled: that is known at once."""
+    from imagetool.errors import NotFound
+
+    try:
+        return context.store.image(context.store.resolve(name, platform))
+    except NotFound:
+        return None
 
 
 def _writer(context: Context, options: Options, output: Output) -> Any:
