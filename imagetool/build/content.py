@@ -11,10 +11,8 @@ from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
-from imagetool.archive.writer import LOCAL
 from imagetool.build.trees import Folder, Found, Tree, reading
 from imagetool.errors import ImageToolError
-from unionfs import sysfd
 
 Names = tuple[str, ...]
 Xattrs = Mapping[bytes, bytes]
@@ -213,9 +211,13 @@ def _has_xattrs(fd: int) -> bool:
 
 def xattrs_of(parent: int, name: str) -> Xattrs:
     """The attributes that belong to a file and not to the machine that it is on."""
+    from unionfs import sysfd  # what is remembered needs none of this
+
     found = sysfd.all_xattrs(parent, os.fsencode(name))
     if not found:
         return found
+    from imagetool.archive.writer import LOCAL
+
     return {key: value for key, value in found.items() if key not in LOCAL and not key.startswith(_MARKS)}
 
 

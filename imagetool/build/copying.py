@@ -15,15 +15,17 @@ import posixpath
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from imagetool.build import modes, places
+from imagetool.build import places
 from imagetool.build.content import Document, FilePart, FolderPart, Part
 from imagetool.build.ignore import Ignore
-from imagetool.build.landing import Landing, Looks
 from imagetool.build.trees import Folder, Found, Names, Tree, clean, split
 from imagetool.errors import UsageError
 from imagetool.store import disk
+
+if TYPE_CHECKING:
+    from imagetool.build.landing import Looks
 
 
 class CopyOptions(NamedTuple):
@@ -152,6 +154,9 @@ def apply(sources: Sources, root: str, destination: str, options: CopyOptions) -
 
     UsageError (several sources need a directory, a directory over a file), NotFound, StoreError, NoSpace.
     """
+    from imagetool.build import modes
+    from imagetool.build.landing import Looks
+
     looks = Looks(options.uid, options.gid, modes.parse(options.chmod))
     path = posixpath.normpath(
         posixpath.join(options.workdir or "/", destination)
@@ -170,6 +175,8 @@ def apply(sources: Sources, root: str, destination: str, options: CopyOptions) -
 
 
 def _apply_directory(part: Part, root: int, path: str, looks: Looks) -> None:
+    from imagetool.build.landing import Landing
+
     with _directory(root, path, looks) as fd, Landing(fd, looks) as landing:
         landing.put_all(part.items())
 
@@ -190,6 +197,8 @@ def _apply_file(part: Part, root: int, path: str, looks: Looks, *, into: bool, s
 
 
 def _put_file(part: Part, parent: int, name: str, looks: Looks) -> None:
+    from imagetool.build.landing import Landing
+
     with Landing(parent, looks) as landing:
         for item in part.items():
             landing.put_file(item, name)

@@ -113,7 +113,7 @@ RULES: list[tuple[str, str, dict[str, Node], dict[str, Node]]] = [
     ("../../a.txt", "/new", {}, {"new": b"a"}),
     ("dir/../a.txt", "/new", {}, {"new": b"a"}),
     ("a.txt", "/x/../new", {}, {"new": b"a"}),
-    ("a.txt", "/link/../new", {"link": "-> deep/er", "deep/er": None}, {"deep/er": None, "link": "-> deep/er", "new": b"a"}),
+    ("a.txt", "/link/../new", {"link": "-> d/e", "d/e": None}, {"d/e": None, "link": "-> d/e", "new": b"a"}),
     ("a.txt b.txt", "/to/", {}, {"to/a.txt": b"a", "to/b.txt": b"b"}),
     ("a.txt b.txt", "/to", {"to": None}, {"to/a.txt": b"a", "to/b.txt": b"b"}),
     ("*.txt", "/to/", {}, {"to/a.txt": b"a", "to/b.txt": b"b"}),
