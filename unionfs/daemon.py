@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from unionfs.errors import SetupError
 from unionfs.serve import Job, log, report, serve, set_up_log
-
-if TYPE_CHECKING:
-    import socket
 
 _REPORTS = 3  # the descriptor of the pipe in the daemon: the first after the standard ones
 
@@ -27,28 +24,6 @@ def start(job: Job) -> None:
         wait_until_mounted(reports.readline, job.places.target)
 
 
-def start_child(job: Job) -> tuple[int, socket.socket]:
-    """As `start`, but the server is a child and ends, with its mount, when the socket does: at our end at the latest.
-
-    Only while this process has one thread: the child is a fork of it. Raises SetupError.
-    """
-    import socket
-
-    ours, theirs = socket.socketpair()
-    pid = os.fork()
-    if pid == 0:
-        _be_child(job, theirs.detach())
-    theirs.close()
-    try:
-        with ours.makefile("r", errors="surrogateescape") as reports:
-            wait_until_mounted(reports.readline, job.places.target)
-    except BaseException:
-        ours.close()
-        os.waitpid(pid, 0)
-        raise
-    return pid, ours
-
-
 def wait_until_mounted(next_line: Callable[[], str], target: str) -> None:
     """Reads a server's reports until its mount answers. Raises SetupError with what it says instead."""
     line = next_line()
@@ -59,6 +34,17 @@ def wait_until_mounted(next_line: Callable[[], str], target: str) -> None:
         except OSError as e:
             line = next_line() or f"the mount on {target} does not answer: {e.strerror}\n"
     raise SetupError(line.rstrip("\n") or "the server ended without a word: was it killed?")
+
+
+def be_child(make_job: Callable[[], Job], control: int) -> NoReturn:
+    """In a fresh fork: a session of its own, nothing of the parent's but the socket `control`, and serves."""
+    status = 1
+    try:
+        os.setsid()
+        _close_inherited(control)
+        status = serve_child(make_job, _REPORTS)
+    finally:
+        os._exit(status)
 
 
 def serve_child(make_job: Callable[[], Job], control: int) -> int:
@@ -102,16 +88,6 @@ def _be_daemon(job: Job, writer: int) -> NoReturn:
         os.setsid()
         _close_inherited(writer)
         status = _guarded(lambda: _settled(job)._replace(reports=_REPORTS), _REPORTS)
-    finally:
-        os._exit(status)
-
-
-def _be_child(job: Job, control: int) -> NoReturn:
-    status = 1
-    try:
-        os.setsid()
-        _close_inherited(control)
-        status = serve_child(lambda: job, _REPORTS)
     finally:
         os._exit(status)
 

@@ -14,6 +14,7 @@ from imagetool.build.cache import Cache, Result
 from imagetool.build.contexts import Context
 from imagetool.build.display import Display
 from imagetool.build.dockerfile import Dockerfile
+from imagetool.build.instructions import Run
 from imagetool.build.plan import BuildPlan
 from imagetool.build.scope import Scope
 from imagetool.build.scratch import Scratch
@@ -84,7 +85,7 @@ class Job:
         """For who mounts something; to be made before there are threads."""
         from imagetool.build.workspace import Workspace
 
-        return Workspace(self.store, self.lease, self.scratch, self.options.top)
+        return Workspace(self.store, self.lease, self.scratch, self.options.top, self._import)
 
     @cached_property
     def mounts(self) -> Mounts:
@@ -175,6 +176,13 @@ class Job:
             return 0
         platform = Platform.parse(stage.platform) if stage.platform else None
         return len(self.image(stage.base, platform).config.diff_ids)
+
+    def _import(self) -> None:
+        """What a step needs that makes something: to be imported while there is nothing else to do."""
+        from imagetool.archive import pack  # noqa: F401
+
+        if any(isinstance(item, Run) for stage in self.plan.stages for item in stage.body):
+            from imagetool.build import runmounts, runner  # noqa: F401
 
     def _lowers(self, state: State) -> list[Layer]:
         """For what was moved or changed without its data. They are opened, not read."""

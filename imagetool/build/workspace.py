@@ -54,7 +54,11 @@ class Top(NamedTuple):
 class Workspace:
     """Made while the process has one thread, which gets a mount namespace. `top`: "auto", "fuse" or "overlay"."""
 
-    def __init__(self, store: Store, lease: Lease, scratch: Scratch, top: str = "auto") -> None:
+    def __init__(
+        self, store: Store, lease: Lease, scratch: Scratch, top: str, meanwhile: Callable[[], object]
+    ) -> None:
+        """`meanwhile` is called while a mount is being made: for imports that will be needed."""
+        self._meanwhile = meanwhile
         self._store, self._lease, self._scratch, self._top = store, lease, scratch, top
         self._lock = threading.Lock()
         self._locks: dict[object, threading.Lock] = {}
@@ -197,23 +201,21 @@ class Workspace:
     def _serve(self, words: Sequence[str], target: str, *, reading: bool = False) -> Callable[[], None]:
         """Mounts; the function that takes the mount away again. Who only reads need not be let finish. SetupError."""
         text = ",".join([*words, f"fsname={guard.SOURCE}"])
-        if (
-            threading.active_count() > 1 or "trio" in sys.modules
-        ):  # a fork would copy the locks of other threads
+        if not _may_fork():
             from unionfs import api
 
             return api.Mount(text, target).close
-        from unionfs import daemon, options, serve, stack
+        from unionfs.child import Child
 
-        parsed = options.parse([text])
-        pid, lifeline = daemon.start_child(serve.Job(parsed, stack.resolve(parsed, target), ""))
+        child = Child(text, target)
+        self._meanwhile()
+        child.wait()
 
         def end() -> None:
             _unmount(target)
-            lifeline.close()
             if reading:
-                os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+                os.kill(child.pid, signal.SIGKILL)
+            child.end()
 
         return end
 
