@@ -64,7 +64,9 @@ def walk(layer: TarLayer) -> None:
     for number in range(min(len(layer), 1000)):
         for question in (layer.entry, layer.path, layer.parent, layer.xattrs, layer.readlink, layer.source):
             answered(question, number)
-        answered(layer.aliases, number + 2)
+        assert b"\0" not in (answered(layer.readlink, number) or b"")
+        assert () not in (answered(layer.aliases, number + 2) or ()) or not number
+        assert not any(b"\0" in name for name in answered(layer.xattrs, number) or ())
         answered(layer.names, number)
         for entry in answered(lambda parent: list(layer.scan(parent)), number) or []:
             assert entry.name

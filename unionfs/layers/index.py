@@ -256,7 +256,7 @@ class Index:
         try:
             while (lengths := XATTR.unpack_from(self.map, at))[0]:
                 middle, end = at + XATTR.size + lengths[0], at + XATTR.size + sum(lengths)
-                if end > self.size:
+                if end > self.size or b"\0" in self.map[at + XATTR.size : middle]:
                     raise self.damaged("extended attributes are out of bounds")
                 found[self.map[at + XATTR.size : middle]] = self.map[middle:end]
                 at = end

@@ -18,6 +18,7 @@ from unionfs.errors import LayerError, UnionError
 from unionfs.layers import index as fmt
 from unionfs.layers.base import Entry, Source
 from unionfs.layers.index import Index
+from unionfs.layers.tarheader import SIZE_LIMIT
 from unionfs.layers.tarindex import index_path, obtain
 from unionfs.model import Attr
 
@@ -105,7 +106,10 @@ class TarLayer:
         row = self._row(handle)
         if stat.S_IFMT(row[6]) != stat.S_IFLNK:
             raise UnionError(EINVAL)
-        return self._index.blob(row[12], row[7])
+        target = self._index.blob(row[12], row[7])
+        if not target or b"\0" in target:
+            raise self._index.damaged(f"the target of symbolic link {handle} is none")
+        return target
 
     def source(self, handle: Number) -> Source:
         """Where the bytes of a regular file are in the tar; never beyond its end."""
@@ -129,7 +133,10 @@ class TarLayer:
         """Every path of an inode of this layer, in the order of their entries."""
         handle = ino - INO_OFFSET - self.base
         linked = self._row(handle)[5] & fmt.LINKED
-        return [self.path(number) for number in (self._index.same_inode(handle) if linked else (handle,))]
+        paths = [self.path(number) for number in (self._index.same_inode(handle) if linked else (handle,))]
+        if linked and () in paths:
+            raise self._index.damaged("the root is a hard link")
+        return paths
 
     def path(self, handle: Number) -> tuple[bytes, ...]:
         names = []
@@ -230,6 +237,8 @@ class TarLayer:
     def _extents(self, row: tuple[int, ...]) -> tuple[tuple[int, int, int], ...]:
         extents = self._index.extra(row[14])[1]
         end = 0
+        if row[7] > SIZE_LIMIT:
+            raise self._index.damaged(f"a sparse file of {row[7]} bytes")
         for offset, where, length in extents:
             if offset < end or offset + length > row[7] or where + length > self._index.tar.size:
                 raise self._index.damaged("the extents of a sparse file are out of bounds")
