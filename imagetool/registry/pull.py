@@ -72,17 +72,18 @@ async def pull(
     progress.line(f"{wanted}: Pulling from {reference.path}")
     with store.lease() as lease:
         known = await trio.to_thread.run_sync(_known, store, str(reference))
-        repository, document = await _locate(remote.repositories(reference), wanted, known)
-        job = Job(store, lease, repository, options, progress)
-        target, manifest = await job.run(document)
+        places = remote.repositories(reference)
+        jobs = [Job(store, lease, place, options, progress) for place in places]
+        target, manifest = await _first_of(jobs, wanted, known)
         names = [f"{reference.repository}@{target.digest}"]
         if not reference.digest:
             names.insert(0, str(reference))
         changed = await trio.to_thread.run_sync(_publish, store, names, target)
+        fetched = any(job.fetched for job in jobs)
     progress.line(f"Digest: {target.digest}")
-    what = "Downloaded newer image" if changed or job.fetched else "Image is up to date"
+    what = "Downloaded newer image" if changed or fetched else "Image is up to date"
     progress.line(f"Status: {what} for {reference.familiar()}")
-    return Pulled(target, manifest, changed or job.fetched)
+    return Pulled(target, manifest, changed or fetched)
 
 
 def _publish(store: "Store", names: list[str], target: Descriptor) -> bool:
@@ -102,16 +103,19 @@ def _known(store: "Store", name: str) -> Document | None:
     return None
 
 
-async def _locate(
-    repositories: list[Repository], wanted: str, known: Document | None
-) -> tuple[Repository, Document]:
-    """The first place that has the manifest. When none has, the error of the last: the registry itself."""
-    for mirror in repositories[:-1]:
+async def _first_of(
+    jobs: "list[Job]", wanted: str, known: Document | None
+) -> tuple[Descriptor, Descriptor | None]:
+    """From the first place that has all of it. When none has, the error of the last: the registry itself.
+
+    A mirror may lack a layer, or break: what came from it stays, and the next place brings the rest.
+    """
+    for job in jobs[:-1]:
         try:
-            return mirror, await _current(mirror, wanted, known)
-        except RegistryError as error:
-            log.info("%s: going on without this mirror", error)
-    return repositories[-1], await _current(repositories[-1], wanted, known)
+            return await job.run(await _current(job.repository, wanted, known))
+        except (RegistryError, Damaged, Malformed) as error:
+            log.info("%s: going on without the mirror %s", error, job.repository)
+    return await jobs[-1].run(await _current(jobs[-1].repository, wanted, known))
 
 
 async def _current(repository: Repository, wanted: str, known: Document | None) -> Document:
@@ -130,7 +134,7 @@ class Job:
     ) -> None:
         self._store = store
         self._lease = lease
-        self._from = repository
+        self.repository = repository
         self._options = options
         self._progress = progress
         self._slots = trio.CapacityLimiter(options.parallel)
@@ -174,7 +178,7 @@ class Job:
         if await self._blob_there(child):
             data = await trio.to_thread.run_sync(self._store.read_blob, child.digest)
             return parse_document(data, child.media_type)
-        document = await self._from.manifest(child.digest, child)
+        document = await self.repository.manifest(child.digest, child)
         parsed = parse_document(document.data, child.media_type)
         await self._keep(document.data, child.digest)
         return parsed
@@ -183,7 +187,7 @@ class Job:
         """The config and all layers. `explicit`: no index chose this manifest, so its platform is checked."""
         if not _is_image(manifest):
             hint = f"its config is {manifest.config.media_type}"
-            raise Malformed(f"{self._from.name} is an artifact, not an image", hint=hint)
+            raise Malformed(f"{self.repository.name} is an artifact, not an image", hint=hint)
         config = Config.parse(await self._config(manifest.config))
         if explicit and self._options.platform and not _runs_on(config.platform, self._options.platform):
             text = f"the image is for {config.platform}, not for {self._options.platform}"
@@ -261,7 +265,7 @@ class Job:
         progress.advance(short, ingest.offset)
         try:
             await fetch(
-                self._from, layer, ingest.offset, ingest, lambda count: progress.advance(short, count)
+                self.repository, layer, ingest.offset, ingest, lambda count: progress.advance(short, count)
             )
             progress.state(short, "Download complete")
             await trio.to_thread.run_sync(ingest.finish)
@@ -273,7 +277,7 @@ class Job:
     async def _config(self, descriptor: Descriptor) -> bytes:
         if await self._blob_there(descriptor):
             return await trio.to_thread.run_sync(self._store.read_blob, descriptor.digest)
-        data = await small_blob(self._from, descriptor)
+        data = await small_blob(self.repository, descriptor)
         await self._keep(data, descriptor.digest)
         return data
 

@@ -52,9 +52,10 @@ class Unpacker:
         self._decoder = compressions.decoder(compression, self._write.put, what)
         self._decode = Stage(self._decoder.feed, "layer-decode")
 
-    def feed(self, chunk: bytes, blob_size: int) -> None:
-        """`blob_size`: of the whole blob if it is known, else of what came so far."""
+    def feed(self, chunk: bytes, blob_size: int, *, whole: bool = True) -> None:
+        """`blob_size`: of the whole blob, or, if that is not known, of what came so far."""
         self._writer.blob_size = blob_size
+        self._writer.blob_is_whole = whole
         self._decode.put(chunk)
 
     def finish(self) -> Digest:
@@ -201,7 +202,8 @@ class Ingest:
     def _pass_on(self, chunk: bytes) -> None:
         self._verifier.feed(chunk)
         if self._unpacker is not None:
-            self._unpacker.feed(chunk, self._expected.size if self._expected else self._verifier.count)
+            size = self._expected.size if self._expected else self._verifier.count
+            self._unpacker.feed(chunk, size, whole=self._expected is not None)
 
     def _publish(self) -> Blob:
         """The layer first: while the blob is missing, nobody takes the layer for pulled."""

@@ -11,6 +11,10 @@ from imagetool.store import disk
 from imagetool.store.limits import Budget, Limits
 from unionfs.errors import LayerError
 from unionfs.layers.indexer import IndexBuilder
+from unionfs.layers.tarheader import SIZE_LIMIT
+
+_REST = SIZE_LIMIT >> 1
+"""After its end an archive announces more than this: whatever else comes."""
 
 
 class LayerWriter:
@@ -24,8 +28,10 @@ class LayerWriter:
         what = f"layer {diff_id}" if diff_id else "layer"
         self.directory = directory
         self.blob_size = 0  # of the compressed bytes behind what was fed, as far as known
+        self.blob_is_whole = True  # False: more of them may come
         self._verifier = Verifier(diff_id, what="layer")
         self._builder = IndexBuilder(what)
+        self._announced = 0  # bytes of the present file that were still to come at the last look
         self._budget = Budget(limits, directory, what)
         self._linked = bool(source) and _linked(source, self._tar)
         self._fd = os.open(self._tar, os.O_RDONLY | os.O_CLOEXEC) if self._linked else disk.create(self._tar)
@@ -44,8 +50,16 @@ class LayerWriter:
         except LayerError as error:
             raise malformed(error) from error
         if not self._linked:
+            self._expect()
             with disk.errors("cannot write the layer"):
                 self._flow.write(piece)
+
+    def _expect(self) -> None:
+        """Where a large file begins, its whole size is looked at once."""
+        announced = self._builder.skippable
+        if self._announced < announced < _REST:
+            self._budget.expect(announced, self.blob_size if self.blob_is_whole else None)
+        self._announced = announced
 
     def finish(self) -> Digest:
         """The diff ID, verified, with both files complete and synced; Damaged if it is not the one expected."""

@@ -41,13 +41,26 @@ class Budget:
     def check(self, count: int, blob_size: int) -> None:
         """LimitExceeded or NoSpace if `count` more bytes may not be written."""
         self.spent += count
-        bound = self._limits.layer_bound(blob_size)
-        if self.spent > bound:
-            text = f"{self._what} decompresses to more than {size_text(bound)}"
-            raise LimitExceeded(text, hint="if it is to be trusted, raise --max-layer-size")
+        self._require(self.spent, blob_size)
         if self.spent > self._next:
             self._next = self.spent + CHECK_EVERY
             require_space(self._directory, count, self._limits, self._what)
+
+    def expect(self, count: int, blob_size: int | None) -> None:
+        """The same of `count` bytes that are announced: the rest of a large file, before any of it is written.
+
+        `blob_size` None: not known yet, so that no ratio can be told.
+        """
+        if count > CHECK_EVERY:
+            if blob_size is not None or self._limits.layer_size is not None:
+                self._require(self.spent + count, blob_size or 0)
+            require_space(self._directory, count, self._limits, self._what)
+
+    def _require(self, size: int, blob_size: int) -> None:
+        bound = self._limits.layer_bound(blob_size)
+        if size > bound:
+            text = f"{self._what} decompresses to more than {size_text(bound)}"
+            raise LimitExceeded(text, hint="if it is to be trusted, raise --max-layer-size")
 
 
 def require_space(directory: str, needed: int, limits: Limits, what: str) -> None:

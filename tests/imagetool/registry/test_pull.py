@@ -1,5 +1,6 @@
 """Pulls from a real docker-registry that skopeo filled: forms of images, what is shown, what is fetched."""
 
+import json
 import os
 import signal
 import threading
@@ -348,3 +349,21 @@ def test_attestations_come_along_with_all_platforms(
     with empty() as server:
         world.store.tag(f"{plain.host}/attested:x", f"{server.host}/attested:x")
         assert world.push(f"{server.host}/attested:x", all_platforms=True).digest == index["digest"]
+
+
+def test_a_mirror_that_lacks_a_layer_is_left_for_the_next_place(
+    world: World, layout: Layout, plain: Server, bad: Hostile
+) -> None:
+    """The mirror has the manifest and one of the layers; the registry brings what it lacks, and no more."""
+    descriptor = layout.image([ONE, {"b": b"2" * 3000}])
+    layout.tag("x", descriptor)
+    fill(plain, layout.root, "x", "behind/app:x")
+    bad.load(layout)
+    bad.tag("x", descriptor)
+    manifest = json.loads((layout.root / "blobs/sha256" / descriptor["digest"][7:]).read_bytes())
+    lost = manifest["layers"][1]["digest"]
+    bad.fault = lambda exchange: lost in exchange.path and exchange.answer(404)
+    rule = Rule("registry.invalid/team", f"{plain.host}/behind", mirrors=(Mirror(f"{bad.host}/team"),))
+    world.registries = Registries((rule,))
+    assert world.pull("registry.invalid/team/app:x").target.digest == descriptor["digest"]
+    assert any(lost in seen.path for seen in bad.seen)
