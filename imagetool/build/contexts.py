@@ -150,6 +150,8 @@ def _inside(root: str, dockerfile: str | None, stdin: BinaryIO | None, *, lastin
             return Context(Path(root), _text(data, name), name, _ignore(root, name), lasting)
     if dockerfile is not None:
         raise NotFound(f"the context has no file {dockerfile}")
+    if os.path.lexists(f"{root}/{NAMES[0]}"):
+        raise NotFound(f"{root}/{NAMES[0]} leads to nothing in the context", hint="give its target with -f")
     raise NotFound(f"failed to read dockerfile: {root} has no Dockerfile", hint="give its name with -f")
 
 

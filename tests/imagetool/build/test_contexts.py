@@ -251,6 +251,11 @@ def test_refusals_of_directories(folder: Path) -> None:
     (folder / ".dockerignore").write_text("a\n[b\n")
     with pytest.raises(ImageToolError, match=r"\.dockerignore:2: "), open_context(str(folder)):
         pass
+    (folder / ".dockerignore").unlink()
+    (folder / "Dockerfile").unlink()
+    (folder / "Dockerfile").symlink_to("../elsewhere")
+    with pytest.raises(ImageToolError, match="leads to nothing in the context"), open_context(str(folder)):
+        pass
     (folder / "Dockerfile").unlink()
     with pytest.raises(ImageToolError, match="has no Dockerfile"), open_context(str(folder)):
         pass

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagetool.build import modes
@@ -269,7 +271,6 @@ def test_chmod_values_that_are_none(text: str) -> None:
 def test_symbolic_modes_are_those_of_chmod(mode: int, who: str, sign: str, what: str) -> None:
     """Against chmod(1): with `a` for nobody, as there is no umask in an image."""
     import subprocess
-    import tempfile
 
     if (set(what) & set("ugo") and len(what) > 1) or (not who and sign == "="):
         return  # chmod(1) takes letters of one kind only
@@ -300,7 +301,6 @@ def test_ignored_files_are_not_there(copy: Copy) -> None:
 )
 def test_walking_ignores_what_each_path_alone_would(rules: list[str]) -> None:
     import itertools
-    import tempfile
 
     ignore = Ignore.parse("\n".join(rules))
     paths = ["/".join(names) for names in itertools.product("abc", repeat=3)]
@@ -574,3 +574,71 @@ def test_deep_trees(copy: Copy) -> None:
         apply(sources, str(copy.root), "/", CopyOptions())
     with Tree(copy.root) as twin:
         assert resolve(twin, ["."]).digest() == sources.digest()
+
+
+PATHS = st.lists(st.sampled_from(["a", "b", "c\udcff", "d e"]), min_size=1, max_size=3).map("/".join)
+LINKS = st.sampled_from(["-> a", "-> /b", "-> ..", "-> ../../out", "-> /a/b"])
+NODES = st.one_of(st.binary(max_size=20), st.none(), st.sampled_from([0o700, 0o1777, 0o2755]), LINKS)
+
+
+def plant(root: Path, nodes: dict[str, Node]) -> None:
+    """As much of it as fits together: nothing is below a file or a link."""
+    leaves = {path for path, node in nodes.items() if isinstance(node, bytes | str)}
+    for path in sorted(nodes):
+        parts = path.split("/")
+        if not any("/".join(parts[:n]) in leaves for n in range(1, len(parts))):
+            tree(root, {path: nodes[path]})
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(PATHS, NODES, max_size=8), st.data())
+def test_a_copy_is_the_same(nodes: dict[str, Node], data: st.DataObject) -> None:
+    """Whatever the tree, all but the top directory's own looks arrives, and has the same digest there."""
+    with tempfile.TemporaryDirectory() as place:
+        made = Copy(Path(place))
+        plant(made.context, nodes)
+        files = [path for path in made.context.rglob("*") if path.is_file() and not path.is_symlink()]
+        if files:
+            _decorate(data, files, made.context)
+        with Tree(made.context, owners=True) as source:
+            sources = resolve(source, ["."])
+            apply(sources, str(made.root), "/", CopyOptions())
+            with Tree(made.root, owners=True) as twin:
+                assert resolve(twin, ["."]).digest() == sources.digest()
+        before, after = snapshot(made.context, times=True), snapshot(made.root, times=True)
+        assert {k: v for k, v in before.items() if k} == {k: v for k, v in after.items() if k}
+
+
+def _decorate(data: st.DataObject, files: list[Path], context: Path) -> None:
+    file = data.draw(st.sampled_from(files))
+    os.chown(file, data.draw(st.sampled_from([0, 7])), 8)
+    file.chmod(data.draw(st.sampled_from([0, 0o640, 0o4755])))
+    os.utime(file, ns=(0, data.draw(st.integers(0, 2**60))))
+    if data.draw(st.booleans()):
+        os.setxattr(file, "user.x", data.draw(st.binary(min_size=1, max_size=5)))
+    if data.draw(st.booleans()):
+        os.link(file, context / "twin")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(PATHS, NODES, max_size=6), st.dictionaries(PATHS, NODES, max_size=6), PATHS)
+def test_nothing_outside_is_changed(theirs: dict[str, Node], ours: dict[str, Node], destination: str) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        made = Copy(Path(place))
+        out = tree(Path(place) / "out", {"a": b"safe", "b/a": b"safe"})
+        (Path(place) / "a").write_bytes(b"safe")
+        plant(made.context, theirs)
+        plant(made.root, ours)
+        before = snapshot(out)
+        for target in (f"/{destination}", f"/{destination}/", f"../{destination}"):
+            with suppress(ImageToolError):
+                copy_everything(made, target)
+        assert snapshot(out) == before
+        assert sorted(os.listdir(place)) == ["a", "context", "out", "root"]
+
+
+def copy_everything(made: Copy, target: str) -> None:
+    with Tree(made.context) as source:
+        for name in (".", *os.listdir(made.context)):
+            with suppress(NotFound):
+                apply(resolve(source, [name]), str(made.root), target, CopyOptions())
