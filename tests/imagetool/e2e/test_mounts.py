@@ -6,6 +6,7 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -144,3 +145,38 @@ def test_a_user_writes_to_a_top_layer(user: Cli) -> None:
     assert user("umount", "busybox") == f"{target}\n"
     assert user("mounts", "-q") == ""
     assert user("system", "check") == ""
+
+
+DYING = """
+import os, signal, sys
+left = [int(sys.argv[1])]
+def dying(real):
+    def call(*arguments, **named):
+        left[0] -= 1
+        if left[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **named)
+    return call
+for name in ("mkdir", "rename", "write", "open", "close", "fork", "pipe2", "unlink", "rmdir"):
+    setattr(os, name, dying(getattr(os, name)))
+from imagetool import cli
+sys.exit(cli.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("options", [[], ["--rw"]])
+def test_a_kill_at_any_step_of_a_mount_leaves_nothing(cli: Cli, options: list[str]) -> None:
+    """Of the command, or of the server while it starts: whoever looks next finds it mounted, or not at all."""
+    cli("pull", "-q", "ubuntu")
+    step, code = 0, -1
+    while code != 0:
+        command = [sys.executable, "-c", DYING, str(step), "mount", *options, "ubuntu"]
+        code = subprocess.run(command, env=cli.env, capture_output=True, timeout=60).returncode
+        for name in listed(cli):
+            cli("umount", name)
+        assert os.listdir(cli.root / "mounts") == [], f"killed at step {step}"
+        assert str(cli.root) not in Path("/proc/self/mountinfo").read_text()
+        step += 3
+    assert step > 15
+    assert cli("system", "check") == ""

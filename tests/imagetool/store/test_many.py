@@ -1,15 +1,19 @@
 """Several processes at once, and processes that die at any step."""
 
+import io
 import os
 import random
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from imagetool import digest as digests
+from imagetool.archive.load import load
+from imagetool.archive.save import Wanted, save_docker, save_oci
 from imagetool.errors import NotFound
 from imagetool.store import disk, gc, lease
 from imagetool.store.check import check
@@ -148,3 +152,30 @@ def test_a_lease_that_ends_while_garbage_is_collected_keeps_nothing(store: Store
         held.pin(digests.of(b"x"))
         assert lease.pinned(store.layout, held.name) == {digests.of(b"x")}
     assert lease.pinned(store.layout, held.name) == set()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("save", [save_docker, save_oci])
+def test_a_kill_at_any_step_of_a_load_harms_nothing(
+    store: Store, tmp_path: Path, save: Callable[[Store, list[Wanted], Callable[[bytes], object]], None]
+) -> None:
+    old = bring(store, image(layer({"a": b"old"})), "docker.io/library/a:1")
+    other = Store.open(str(tmp_path / "other"))
+    new = bring(other, image(layer({"a": b"new" * 50_000}), layer({"b": b"b"})), "docker.io/library/a:1")
+    archive = io.BytesIO()
+    save(other, [Wanted(new.target, ("docker.io/library/a:1",))], archive.write)
+    code, step = -1, 0
+    while code != 0:
+
+        def work(step: int = step) -> None:
+            dying(step)()
+            load(store, io.BytesIO(archive.getvalue()).read, "archive")
+
+        code = status(in_child(work))
+        assert code in (0, -signal.SIGKILL)
+        assert list(check(store)) == [], f"killed at step {step}"
+        found = store.image(store.resolve("a:1")).id
+        assert found in (store.image(old.target).id, other.image(new.target).id)
+        step += 1
+    assert step > 15
+    assert found == other.image(new.target).id
