@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import click
 
@@ -249,7 +249,24 @@ program = LazyGroup(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line (without the program's name); gives the exit status."""
+    """Runs a command line (without the program's name); gives the exit status. The program's own ends with it."""
+    status = _status(argv)
+    if argv is None:
+        _leave(status)
+    return status
+
+
+def _leave(status: int) -> NoReturn:
+    """At once: everything is done, and the interpreter would tidy up for longer than many a command takes."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # nobody reads it
+            continue
+    os._exit(status)
+
+
+def _status(argv: Sequence[str] | None) -> int:
     try:
         status = program.main(args=argv, prog_name="imagetool", standalone_mode=False)
         sys.stdout.flush()

@@ -102,12 +102,14 @@ class Monitor:
 
     def _start(self, network: Network, log: Log, restarts: int) -> Output:
         record, directory = self._record, self._directory
-        rootfs.mount(self._store, record, directory)
-        notes = prepare.bundle(self._store, record, directory)
         inner, outer = _pipes(record)
         try:
+            self._executor.begin(inner)  # an interpreter starts while the mount is made
+            rootfs.mount(self._store, record, directory)
+            notes = prepare.bundle(self._store, record, directory)
             self._process = process = self._executor.create(Path(directory), record.id, inner)
         except BaseException:
+            self._executor.give_up()
             _close(outer)
             raise
         finally:

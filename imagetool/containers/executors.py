@@ -8,10 +8,15 @@ from imagetool.runtime import base
 from imagetool.store.store import Store
 
 
+def filters(store: Store) -> Path:
+    """Where compiled filters are kept."""
+    return Path(store.root) / "seccomp"
+
+
 def choose(store: Store, runtime: str) -> base.Executor:
     """See `runtime.base.choose`. Filters for system calls are kept: compiling one takes longer than a start."""
     if runtime in ("", "builtin"):
         from imagetool.runtime.sandbox import Builtin
 
-        return Builtin(Path(store.root) / "seccomp")
+        return Builtin(filters(store))
     return base.choose(runtime)

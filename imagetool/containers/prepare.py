@@ -11,7 +11,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from imagetool.containers import remains, rootless, volumes
+from imagetool.containers import executors, remains, rootless, volumes
 from imagetool.containers.record import Record
 from imagetool.errors import NotFound, UsageError
 from imagetool.runtime import (
@@ -40,7 +40,7 @@ def bundle(store: Store, record: Record, directory: str) -> tuple[str, ...]:
         volumes.fill(mount, f"{directory}/rootfs")
     write_hosts(record, directory, "")
     user = user_of(options.user or record.defaults.user, f"{directory}/rootfs", record.groups)
-    made = plan.plan(_with_profile(options), record.defaults, user, _host(record, directory, options))
+    made = plan.plan(_with_profile(options), record.defaults, user, _host(store, record, directory, options))
     with open(f"{directory}/config.json", "w") as file:
         json.dump(made.spec, file)
     return made.notes
@@ -89,7 +89,7 @@ def user_of(text: str, rootfs: str, groups: tuple[str, ...] = ()) -> users.User:
     return user._replace(groups=(*user.groups, *more))
 
 
-def _host(record: Record, directory: str, options: RunOptions) -> plan.Host:
+def _host(store: Store, record: Record, directory: str, options: RunOptions) -> plan.Host:
     names = capabilities.granted(
         options.cap_add, options.cap_drop, privileged=options.privileged, available=linux.bounding_set()
     )
@@ -101,7 +101,9 @@ def _host(record: Record, directory: str, options: RunOptions) -> plan.Host:
         files={f"/etc/{name}": f"{directory}/{name}" for name in _FILES},
         rootless=rootless.active(),
         single_id=rootless.active() and rootless.has_one_id(),
-        seccomp=seccomp_default.profile(names, platform.machine()) if seccomp.available() else None,
+        seccomp=seccomp_default.profile(names, platform.machine())
+        if seccomp.available(executors.filters(store))
+        else None,
     )
 
 

@@ -12,12 +12,12 @@ import os
 import signal
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from imagetool.containers.record import Record
-from imagetool.runtime import linux, userns
-from imagetool.runtime.errors import SandboxError
-from unionfs.layers.directory import DirLayer
-from unionfs.override import CONTAINERS
+
+if TYPE_CHECKING:
+    from unionfs.layers.directory import DirLayer
 
 _LEAVING = 5.0  # seconds for killed processes to end
 
@@ -39,6 +39,8 @@ def active() -> bool:
 def enter() -> None:
     """A new user namespace and mounts of its own; nothing happens to root. SandboxError."""
     if needed():
+        from imagetool.runtime import userns
+
         userns.enter(userns.available_maps(os.geteuid(), os.getegid()))
         _Here.entered = True
 
@@ -47,6 +49,9 @@ def join(pid: int) -> None:
     """The user namespace of a container's process; nothing happens to root. SandboxError."""
     if not needed():
         return
+    from imagetool.runtime import linux
+    from imagetool.runtime.errors import SandboxError
+
     try:
         fd = os.pidfd_open(pid)
         try:
@@ -68,6 +73,9 @@ def has_one_id() -> bool:
 
 def layer(record: Record, directory: str) -> DirLayer:
     """The RW layer, with owners as the container sees them. OSError, SetupError."""
+    from unionfs.layers.directory import DirLayer
+    from unionfs.override import CONTAINERS
+
     key = CONTAINERS if record.rootless else b""
     return DirLayer(os.fsencode(f"{directory}/top/upper"), userxattr=record.rootless, override_key=key)
 

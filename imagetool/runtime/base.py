@@ -67,6 +67,12 @@ class Executor(Protocol):
 
     name: str
 
+    def begin(self, stdio: Stdio) -> None:
+        """What `create`, with the same streams, would wait for may start; then it comes, or `give_up`."""
+
+    def give_up(self) -> None:
+        """There will be no `create`."""
+
     def create(self, bundle: Path, container_id: str, stdio: Stdio) -> Container:
         """Set everything up; the command waits for `start`. SandboxError: nothing is left."""
 

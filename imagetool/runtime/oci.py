@@ -41,6 +41,12 @@ class OciRuntime:
             raise unusable(f"the runtime {name!r} is not installed")
         return cls(program)
 
+    def begin(self, stdio: Stdio) -> None:
+        """A runtime wants its bundle first."""
+
+    def give_up(self) -> None:
+        """Nothing was begun."""
+
     def create(self, bundle: Path, container_id: str, stdio: Stdio) -> Container:
         spec = load_spec(bundle)
         if spec.get("annotations", {}).get("imagetool.init") == "true":

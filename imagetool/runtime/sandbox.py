@@ -16,7 +16,7 @@ import struct
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from imagetool.runtime import linux, request, sealed, userns, wire
 from imagetool.runtime.base import Container, Stdio, load_spec
@@ -39,14 +39,31 @@ class Builtin:
 
     def __init__(self, cache: Path | None = None) -> None:
         self._cache = cache  # a directory for compiled seccomp filters
+        self._begun: _Helper | None = None
+
+    def begin(self, stdio: Stdio) -> None:
+        """The helper's interpreter starts, and waits."""
+        self._begun = _helper(stdio)
+
+    def give_up(self) -> None:
+        if self._begun is not None:
+            _give_up(self._begun.channel, {self._begun.pid})
+            self._begun = None
 
     def create(self, bundle: Path, container_id: str, stdio: Stdio) -> Container:
+        try:
+            return self._create(bundle, stdio)
+        finally:
+            self.give_up()  # what was begun and not used
+
+    def _create(self, bundle: Path, stdio: Stdio) -> Container:
         spec = load_spec(bundle)
         asked = request.create(spec, str(bundle), self._filter(spec))
         cgroup = Cgroup.create(spec["linux"]["cgroupsPath"], spec["linux"].get("resources", {})) \
             if "cgroupsPath" in spec["linux"] else None  # fmt: skip
         try:
-            return _launch(asked, stdio, cgroup, _maps(spec))
+            helper, self._begun = self._begun or _helper(stdio), None
+            return _launch(asked, helper, cgroup, _maps(spec))
         except BaseException:
             if cgroup:
                 cgroup.remove()
@@ -60,7 +77,7 @@ class Builtin:
         chroot = not flags & linux.CLONE_NEWNS or spec["annotations"].get("imagetool.isolation") == "chroot"
         asked = request.join(process, pid, flags, chroot=chroot, seccomp=self._filter(spec))
         cgroup = Cgroup(spec["linux"]["cgroupsPath"]) if "cgroupsPath" in spec["linux"] else None
-        return _launch(asked, stdio, cgroup, None)
+        return _launch(asked, _helper(stdio), cgroup, None)
 
     def _filter(self, spec: Mapping[str, Any]) -> bytes:
         profile = spec["linux"].get("seccomp")
@@ -95,12 +112,23 @@ class _Child(Container):
         super().abandon()
 
 
-def _launch(
-    asked: request.Request, stdio: Stdio, cgroup: Cgroup | None, maps: userns.Maps | None
-) -> Container:
+class _Helper(NamedTuple):
+    """The process that is to become the container's first one, and what it listens to."""
+
+    pid: int
+    channel: socket.socket
+
+
+def _helper(stdio: Stdio) -> _Helper:
     ours, theirs = socket.socketpair()
     with theirs:
-        helper = _spawn(stdio, theirs.fileno())
+        return _Helper(_spawn(stdio, theirs.fileno()), ours)
+
+
+def _launch(
+    asked: request.Request, made_ready: _Helper, cgroup: Cgroup | None, maps: userns.Maps | None
+) -> Container:
+    helper, ours = made_ready
     made = {helper}
     was_subreaper = linux.is_subreaper()
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)  # the helper's child becomes ours when the helper ends

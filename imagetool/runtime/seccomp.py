@@ -26,8 +26,9 @@ _FORMAT = 1  # of the cache: raise it when compiling changes
 _NO_SYSCALL = -1  # __NR_SCMP_ERROR
 
 
-def available() -> bool:
-    return _binding() is not None
+def available(cache: Path | None = None) -> bool:
+    """Whether a profile can be compiled. Where `cache` has compiled ones nobody asks again: it takes a while."""
+    return bool(cache and any(cache.glob("*.bpf"))) or _binding() is not None
 
 
 def compile_profile(profile: Mapping[str, Any]) -> bytes:
