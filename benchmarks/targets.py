@@ -54,6 +54,7 @@ TECHNIQUES = {
     "no read ahead across files": ["readahead=0"],
     "no attributes in listings": ["readdirplus=off"],
     "no polling": ["poll=0"],
+    "processors may sleep": ["awake=off"],
     "no passthrough": ["io=cached"],
     "passthrough": ["io=passthrough"],
     "no worker threads": ["threads=off"],

@@ -39,6 +39,7 @@ the upper directory; without one the mount is read-only. Returns when the mount 
               userxattr noxattrs noacl metacopy=on|off|BYTES context= private fsname= subtype=
               driver=kernel|pyfuse3 io=auto|cached|passthrough timeout=SECONDS writeback=on|off
               poll=MICROSECONDS readahead=BYTES max_read=BYTES log=FILE
+              awake=on|off   processors stay awake while there are many requests; default in small virtual machines
               zero_open=off negative=off readdirplus=off threads=off   to measure what each brings
 
 Signals to the server: SIGUSR1 logs its counters, SIGTERM unmounts.

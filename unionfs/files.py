@@ -83,6 +83,11 @@ class Files:
             raise UnionError(errno.EISDIR if node.is_dir else errno.EINVAL)
         return self.tree.top.file_fd(node)
 
+    def may_back(self, ino: int) -> bool:
+        """Whether a file that is read could have a `backing_fd`: not if it may still be copied up."""
+        node = self.tree.nodes.nodes.get(ino)
+        return node is not None and (node.upper or self.tree.upper is None)
+
     def backing_fd(self, ino: int, write: bool) -> int | None:
         """A descriptor that holds exactly the file's bytes and that no copy-up will replace; None if there is none."""
         node = self.tree.nodes[ino]

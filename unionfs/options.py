@@ -82,9 +82,10 @@ class MountOptions(NamedTuple):
     poll: int | None = None  # µs
     readahead: int | None = None  # bytes
     max_read: int | None = None  # bytes
-    zero_open: bool = True  # this and the next three: switches to measure by; see fuse/options.py
+    zero_open: bool = True  # this and the next four: switches to measure by; see fuse/options.py
     negative: bool = True
     readdirplus: bool = True
+    awake: bool | None = None
     threads: bool = True
     log: str = ""
     debug: bool = False
@@ -304,6 +305,7 @@ _VALUES: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "zero_open": ("zero_open", _switch),
     "negative": ("negative", _switch),
     "readdirplus": ("readdirplus", _switch),
+    "awake": ("awake", _switch),
     "threads": ("threads", _switch),
 }
 _ADDING = frozenset({"lowerdir+", "context", "fscontext", "defcontext", "rootcontext"})

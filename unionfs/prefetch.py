@@ -60,7 +60,7 @@ class ReadAhead:
         scan.directory, scan.last = directory, inode
         self._remember(inode)
         window = WINDOWS[scan.level]
-        scan.expected = self._following(inode, window + LOOK_BACK) if window else ()
+        scan.expected = self._after(scan.expected, inode, window)
         return [one for one in scan.expected[:window] if one not in self._done]
 
     def take(self, inode: int, size: int) -> bool:
@@ -97,6 +97,13 @@ class ReadAhead:
         found = looks and inode in self._following(scan.last, LOOK_BACK)
         scan.patience = 0 if found else (scan.patience + 1) % 64
         return found
+
+    def _after(self, expected: Sequence[int], inode: int, window: int) -> Sequence[int]:
+        """What follows `inode`: what is known of it already, while that is half of what is to be looked at."""
+        if not window:
+            return ()
+        rest = expected[expected.index(inode) + 1 :] if inode in expected else ()
+        return rest if len(rest) >= window // 2 + LOOK_BACK else self._following(inode, window + LOOK_BACK)
 
     def _remember(self, inode: int) -> None:
         self._done[inode] = None

@@ -227,5 +227,6 @@ def server_options(job: Job) -> ServerOptions:
         zero_open=options.zero_open,
         negative=options.negative,
         readdirplus=options.readdirplus,
+        awake=options.awake,
         threads=options.threads,
     )

@@ -85,6 +85,19 @@ def test_reads_without_order_are_left_alone_and_cost_little() -> None:
     assert len(asked) <= 16
 
 
+def test_an_ordered_scan_is_looked_ahead_in_strides() -> None:
+    asked: list[int] = []
+
+    def counting(inode: int, n: int) -> list[int]:
+        asked.append(inode)
+        return list(range(inode + 1, inode + 1 + n))
+
+    ahead = ReadAhead(4 * MIB, counting)
+    for inode in range(1000):
+        ahead.used(1, 1, inode)
+    assert len(asked) <= 1000 // (WINDOWS[-1] // 2) + 10
+
+
 def test_files_left_out_do_not_break_a_scan() -> None:
     reader = Reader(ReadAhead(4 * MIB, following))
     reader.read(100)

@@ -217,3 +217,24 @@ def test_an_idle_mount_uses_no_processor_time(union_mounts: Mounts) -> None:
         return processor_time(pid) == before
 
     wait_until(stood_still, 20, "an idle server that uses no processor time")
+
+
+def test_the_machine_is_kept_awake_only_while_there_are_many_requests(union_mounts: Mounts) -> None:
+    mounted = union_mounts.union(union_mounts.stack([TREE]), "awake=on,timeout=0")
+
+    def ask_much() -> None:
+        until = time.monotonic() + 0.3
+        while time.monotonic() < until:
+            os.stat(mounted.path / "d")
+
+    mounted.call(ask_much)
+    before = counters(mounted)["awake"]
+    assert before >= 1
+    time.sleep(0.3)
+    assert mounted.server
+    held = [
+        entry for entry in Path(f"/proc/{mounted.server.pid}/fd").iterdir() if "cpu_dma" in os.readlink(entry)
+    ]
+    assert len(held) == 1
+    mounted.call(ask_much)
+    assert counters(mounted)["awake"] > before  # it had been taken back

@@ -27,6 +27,11 @@ PASSED = 2
 """File handles: they say which way the file is open, since everything else goes by node id."""
 
 
+PASSED_FROM = 256 << 10
+"""Bytes. To read a smaller file through the page cache takes at most two requests, and none the next time; to pass
+it through takes a backing file for every open."""
+
+
 class Live:
     """The live opens of one inode."""
 
@@ -122,8 +127,13 @@ class Opens:
 
     def _back(self, node: int, write: bool) -> int:
         """A backing id for the inode, or 0 where the kernel is not to work on the file itself."""
+        if not (write or self._ctx.files.may_back(node)):
+            return 0
+        attr = self._ctx.tree.getattr(node)
+        if attr.mode & (stat.S_ISUID | stat.S_ISGID) or (attr.size < PASSED_FROM and not write):
+            return 0
         fd = self._ctx.files.backing_fd(node, write)
-        if fd is None or (device := os.fstat(fd).st_dev) in self._refused or self._has_suidgid(node):
+        if fd is None or (device := os.fstat(fd).st_dev) in self._refused:
             return 0
         try:
             return self._ctx.device.backing_open(fd)

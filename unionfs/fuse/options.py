@@ -22,6 +22,9 @@ class ServerOptions(NamedTuple):
     writeback: bool | None = None  # the kernel collects writes; None: what is measured to be best
     readahead: int = 4 << 20  # bytes of following files that may be under way to the page cache; 0: none
     poll: int = 40  # µs to look for a next request before going to sleep; 0: none
+    awake: bool | None = (
+        None  # keep the processors from sleeping while there are many requests; None: see awake.py
+    )
     threads: bool = True  # what may wait runs in worker threads
     without: int = 0  # INIT flags (opcodes.*) never to be asked for, to measure what they bring
     max_write: int = 1 << 20  # bytes in one WRITE, and in one READ

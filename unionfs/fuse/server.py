@@ -29,6 +29,7 @@ from unionfs.errors import SetupError
 from unionfs.fuse import abi
 from unionfs.fuse import opcodes as op
 from unionfs.fuse.abi import Buffer
+from unionfs.fuse.awake import WINDOW, Awake, open_device
 from unionfs.fuse.device import Device, Unmounted, may_back
 from unionfs.fuse.dispatch import Dispatcher, Log
 from unionfs.fuse.negotiate import Session, buffer_size, negotiate
@@ -76,6 +77,8 @@ class Server:
         self._scope: trio.CancelScope | None = None
         several = len(os.sched_getaffinity(0)) > 1
         self._polling = PollBudget(options.poll * 1e-6 if several else 0.0)
+        self._awake = Awake(open_device(options.awake))
+        self._watching = False
         self._dispatcher: Dispatcher | None = None
         self.session: Session | None = None
 
@@ -85,7 +88,7 @@ class Server:
         Raises SetupError when the kernel is too old.
         """
         early.poller.register(self._device.fd, select.POLLIN)
-        patience: float | None = LULL * 1000
+        settled = False
         try:
             while not early.is_over():
                 dispatcher, more = self._dispatcher, False
@@ -95,15 +98,18 @@ class Server:
                         break
                     if dispatcher.wants_loop():
                         early.want_loop()
-                        patience = LULL * 1000
+                        settled = False
                 elif self._shake_hands():
                     continue
-                ready = early.poller.poll(0 if more else patience)
+                restless = not settled or self._awake.held
+                ready = early.poller.poll(0 if more else WINDOW * 1000 if restless else None)
                 if any(fd != self._device.fd for fd, _ in ready):
                     break
-                if not (ready or more) and early.is_settled():
-                    patience = None
+                if not (ready or more):
+                    self._awake.served(0, perf_counter())
+                    settled = settled or early.is_settled()
         except Unmounted:
+            self._awake.close()
             return False
         return True
 
@@ -120,7 +126,7 @@ class Server:
             async with trio.open_nursery() as nursery:
                 assert self._dispatcher is not None
                 self._dispatcher.start_workers(nursery)
-                await self._loop(self._dispatcher)
+                await self._loop(self._dispatcher, nursery)
 
     def stop(self) -> None:
         """Ends `serve` without unmounting, once the work that is under way is done."""
@@ -145,6 +151,7 @@ class Server:
         return named | {
             "poll_hits": self._polling.hits,
             "poll_misses": self._polling.misses,
+            "awake": self._awake.times,
             "stored_files": storing.files if storing else 0,
             "stored_bytes": storing.bytes if storing else 0,
             "stored_late": storing.late if storing else 0,
@@ -176,7 +183,7 @@ class Server:
         self._device.send(abi.init(head.unique, out))
         return True
 
-    async def _loop(self, dispatcher: Dispatcher) -> None:
+    async def _loop(self, dispatcher: Dispatcher, nursery: trio.Nursery) -> None:
         from trio.lowlevel import checkpoint, wait_readable
 
         try:
@@ -184,16 +191,28 @@ class Server:
                 if self._turn(dispatcher):
                     await checkpoint()
                 else:
+                    if self._awake.held and not self._watching:
+                        self._watching = True
+                        nursery.start_soon(self._watch)
                     await wait_readable(self._device.fd)
         except Unmounted:
             return
         finally:
+            self._awake.close()
             if dispatcher.storing is not None:
                 dispatcher.storing.close()
 
+    async def _watch(self) -> None:
+        from trio import sleep
+
+        while self._awake.held:
+            await sleep(WINDOW)
+            self._awake.served(0, perf_counter())
+        self._watching = False
+
     def _turn(self, dispatcher: Dispatcher) -> bool:
         """Serves requests until others are to have their turn (True), or there is none (False)."""
-        polling, receive = self._polling, self._device.receive
+        polling, awake, receive = self._polling, self._awake, self._device.receive
         handle, buf = dispatcher.handle, self._device.buf
         while True:
             served, turn = 0, TURN_WITH_WORK if dispatcher.working else TURN
@@ -201,6 +220,7 @@ class Server:
                 handle(buf)
                 served += 1
             polling.served(served)
+            awake.served(served, perf_counter())
             if served >= turn:
                 return True
             if dispatcher.at_work() or not (polling.worth() and self._look(handle)):
