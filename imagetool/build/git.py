@@ -72,8 +72,9 @@ class _Git:
         command = ["git", "-C", directory, *arguments]
         try:
             done = subprocess.run(
-                command, env=self._environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
-            )
+                command, env=self._environment, stdin=subprocess.DEVNULL, capture_output=True, check=False,
+                umask=0o022,  # git's modes are what this leaves of 0666 and 0777
+            )  # fmt: skip
         except FileNotFoundError:
             raise ImageToolError("git is not installed", hint="a git repository needs it") from None
         if done.returncode:

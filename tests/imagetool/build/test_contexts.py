@@ -189,6 +189,16 @@ def test_a_git_repository(repository: Path, form: str) -> None:
         assert context.dockerfile == "FROM sub"
 
 
+def test_modes_of_a_repository_do_not_depend_on_the_umask(repository: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        with open_context(str(repository)) as context:
+            modes = {(context.root / name).stat().st_mode & 0o777 for name in ("f", "sub/g")}
+            assert (modes, (context.root / "sub").stat().st_mode & 0o777) == ({0o644}, 0o755)
+    finally:
+        os.umask(before)
+
+
 def test_a_git_work_tree_at_a_ref(folder: Path, repository: Path) -> None:
     with open_context(f"{folder}#v1") as context:
         assert "old" in names(context)
