@@ -223,6 +223,7 @@ def _make_directories(root: str, path: str, uid: int, gid: int) -> None:
             except FileNotFoundError:
                 fd = open_in_root(top, part, make="dir")
                 os.chown(f"/proc/self/fd/{fd}", uid, gid)
+                os.chmod(f"/proc/self/fd/{fd}", 0o755)  # whatever the umask
             is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
             os.close(fd)
             if not is_directory:

@@ -200,3 +200,16 @@ def test_special_files_are_kept(box: Builder) -> None:
     assert files["d/null"].ischr()
     assert files["d/sparse"].size == 5 << 20
     assert files["d/sparse"].pax_headers["SCHILY.xattr.user.x"] == "1"
+
+
+def test_modes_do_not_depend_on_the_umask(box: Builder) -> None:
+    box.write({"f": "f"})
+    text = "FROM busybox\nWORKDIR /made/here\nCOPY f /x/y\nADD f /q/\nRUN mkdir /run-made\nCOPY <<EOF /doc\nd\nEOF\n"
+    before = os.umask(0o077)
+    try:
+        made = box.image(text)
+    finally:
+        os.umask(before)
+    files = box.files(made)
+    assert {files[name].mode for name in ("made", "made/here", "x", "q", "run-made")} == {0o755}
+    assert {files[name].mode for name in ("x/y", "q/f", "doc")} == {0o644}
