@@ -95,12 +95,17 @@ def _save(path: str, rows: dict[bytes, bytes]) -> None:
     except BaseException:
         disk.unlink(temporary)
         raise
-    _forget_old(directory)
+    forget(directory)
 
 
-def _forget_old(directory: str) -> None:
-    with os.scandir(directory) as entries:
+def forget(directory: str, *, older: float = _KEPT) -> int:
+    """Removes the memories of contexts that nobody has built for `older` seconds; their bytes."""
+    size = 0
+    with suppress(FileNotFoundError), os.scandir(directory) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):
-                if entry.stat(follow_symlinks=False).st_mtime < time.time() - _KEPT:
+                info = entry.stat(follow_symlinks=False)
+                if time.time() - info.st_mtime >= older:
                     os.unlink(entry.path)
+                    size += info.st_size
+    return size

@@ -19,7 +19,7 @@ from imagetool.commands.context import Context, confirmed
 @click.pass_obj
 def command(context: Context, everything: bool, force: bool, filters: tuple[str, ...]) -> None:
     """Drop the results of build steps, and the layers that no image needs."""
-    from imagetool.build import cache
+    from imagetool.build import cache, memory
     from imagetool.store import gc
     from imagetool.units import size_text
 
@@ -28,6 +28,7 @@ def command(context: Context, everything: bool, force: bool, filters: tuple[str,
         return
     dropped = cache.prune(context.store, older=seconds)
     size = cache.prune_mounts(context.store) if everything else 0
+    size += memory.forget(f"{context.store.layout.build}/contexts", older=seconds)
     size += gc.collect(context.store.layout).size
     click.echo(f"Build steps: {dropped}")
     click.echo(f"Total reclaimed space: {size_text(size)}")

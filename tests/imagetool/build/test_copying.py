@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from imagetool.build import modes
 from imagetool.build.copying import CopyOptions, apply, resolve
 from imagetool.build.ignore import Ignore
-from imagetool.build.memory import Memory
+from imagetool.build.memory import Memory, forget
 from imagetool.build.trees import Tree
 from imagetool.errors import ImageToolError, NotFound, UsageError
 from tests.support.snapshot import snapshot
@@ -537,6 +537,23 @@ def test_a_file_that_was_just_changed_is_not_trusted(copy: Copy, tmp_path: Path)
     with Memory.open(str(tmp_path / "memory"), str(copy.context)) as memory:
         copy.digest("f", memory=memory)
         assert memory.get(os.lstat(copy.context / "f")) is None
+
+
+def test_memories_that_nobody_uses_go(copy: Copy, tmp_path: Path) -> None:
+    tree(copy.context, FILES)
+    directory = tmp_path / "memory"
+
+    def remember(context: str) -> None:
+        with Memory.open(str(directory), context) as memory:
+            memory.put(os.lstat("/etc"), b"1" * 32)
+
+    remember("/old")
+    os.utime(next(directory.iterdir()), (1, 1))
+    remember("/new")
+    assert len(list(directory.iterdir())) == 1
+    assert forget(str(directory), older=0) > 0
+    assert list(directory.iterdir()) == []
+    assert forget(str(tmp_path / "missing")) == 0
 
 
 @pytest.mark.parametrize("damage", [b"", b"imagetool contents 1\n", b"x" * 500])
