@@ -14,11 +14,12 @@ import threading
 import zlib
 from collections.abc import Callable, Generator
 from contextlib import suppress
-from typing import Any, Protocol
-
-import zstandard
+from typing import TYPE_CHECKING, Any, Protocol
 
 from imagetool.errors import Damaged, UsageError
+
+if TYPE_CHECKING:
+    import zstandard
 
 _gzip: Any
 try:
@@ -244,24 +245,27 @@ class _Zstd:
     def __init__(self, sink: Sink, what: str) -> None:
         self.write = sink  # called by the library with each piece
         self._what = what
+        import zstandard  # what is not compressed so need not wait for it
+
+        self._library = zstandard
         library = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
         self._writer = library.stream_writer(self, write_size=PIECE, closefd=False)  # type: ignore[arg-type]
 
     def feed(self, chunk: bytes | memoryview) -> None:
         try:
             self._writer.write(chunk)
-        except zstandard.ZstdError as error:
+        except self._library.ZstdError as error:
             raise Damaged(f"{self._what} is damaged: {error}") from error
 
     def finish(self) -> None:
         seen: list[bytes] = []
         self.write = seen.append
         try:
-            for byte in zstandard.ZstdCompressor().compress(self._PROBE):
+            for byte in self._library.ZstdCompressor().compress(self._PROBE):
                 self._writer.write(
                     bytes((byte,))
                 )  # a whole frame at once is decoded even after half a header
-        except zstandard.ZstdError:
+        except self._library.ZstdError:
             seen.clear()
         if b"".join(seen) != self._PROBE:
             raise Damaged(f"{self._what} is truncated")
@@ -292,6 +296,8 @@ class _Encoder:
 
 
 def _zstd_compressor(level: str) -> zstandard.ZstdCompressor:
+    import zstandard
+
     if not (level.isascii() and level.isdigit() and 1 <= int(level) <= zstandard.MAX_COMPRESSION_LEVEL):
         hint = f"a level is a number from 1 to {zstandard.MAX_COMPRESSION_LEVEL}"
         raise UsageError(f"invalid zstd level {level!r}", hint=hint)

@@ -1,7 +1,7 @@
-"""A process that takes a build's mounts away when the build has been killed.
+"""A process that outlives a build for a moment and tidies up: it removes directories, so that nobody waits for that.
 
-A server of files lives in the build's mount namespace, and so keeps it; an overlayfs in there keeps the server's files.
-Without somebody who unmounts, neither would ever end.
+And when the build has been killed it takes the mounts away. A server of files lives in the build's mount namespace,
+and so keeps it; an overlayfs in there keeps the server's files: neither would ever end.
 """
 
 from __future__ import annotations
@@ -10,23 +10,32 @@ import os
 from collections.abc import Callable
 from typing import NoReturn
 
+from imagetool.build import scratch
 from imagetool.runtime import linux
 
 SOURCE = "imagetool:build"
 """The name of every mount of a build in /proc/self/mountinfo."""
 
 
-def start() -> Callable[[], None]:
-    """Forks the guard, which sees this process end; the function that ends the guard, when the mounts are gone."""
+_MOST = 32 << 10  # bytes, which a pipe takes without a reader
+
+
+def start() -> Callable[[list[str]], None]:
+    """Forks the guard, which sees this process end; the function that ends it, given what to remove."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         _watch(reader)
     os.close(reader)
 
-    def end() -> None:
+    def end(paths: list[str]) -> None:
+        text = os.fsencode("\0".join(paths))
+        if len(text) > _MOST:
+            scratch.remove(paths)
+            text = b""
+        os.write(writer, text)
         os.close(writer)
-        os.waitpid(pid, 0)
+        os.waitpid(pid, os.WNOHANG)
 
     return end
 
@@ -36,9 +45,11 @@ def _watch(reader: int) -> NoReturn:
         os.setsid()  # a Ctrl-C is for the build
         os.dup2(reader, 0)
         linux.close_from(1)
-        os.read(0, 1)
+        with open(0, "rb") as told:
+            paths = told.read()
         for target in reversed(_targets()):
             linux.umount(target)
+        scratch.remove(os.fsdecode(path) for path in paths.split(b"\0") if path)
     finally:
         os._exit(0)
 

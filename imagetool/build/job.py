@@ -180,9 +180,11 @@ class Job:
     def _import(self) -> None:
         """What a step needs that makes something: to be imported while there is nothing else to do."""
         from imagetool.archive import pack  # noqa: F401
+        from imagetool.store import ingest  # noqa: F401
 
         if any(isinstance(item, Run) for stage in self.plan.stages for item in stage.body):
             from imagetool.build import runmounts, runner  # noqa: F401
+            from imagetool.runtime import sandbox  # noqa: F401
 
     def _lowers(self, state: State) -> list[Layer]:
         """For what was moved or changed without its data. They are opened, not read."""

@@ -10,7 +10,6 @@ import hashlib
 import os
 import posixpath
 import stat
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
@@ -49,8 +48,6 @@ class Mounts:
     ) -> None:
         self._caches = f"{store.layout.build}/caches"
         self._workspace, self._scratch, self._secrets, self._ssh = workspace, scratch, secrets, ssh
-        self._lock = threading.Lock()
-        self._memory = ""
 
     def prepare(
         self,
@@ -142,10 +139,7 @@ class Mounts:
 
     def _in_memory(self, one: RunMount, data: bytes | None) -> str:
         """A file of the build's own tmpfs; None: a name for one that is not there yet."""
-        with self._lock:
-            if not self._memory:
-                self._memory = self._workspace.memory()
-        path = f"{self._memory}/{os.urandom(8).hex()}"
+        path = f"{self._workspace.memory}/{os.urandom(8).hex()}"
         if data is not None:
             with open(disk.create(path), "wb") as file:
                 file.write(data)

@@ -44,7 +44,7 @@ class RunSteps:
             if self._runner is None:
                 from imagetool.build.runner import Runner
 
-                self._runner = Runner(self.job.store, self.job.scratch.directory)
+                self._runner = Runner(self.job.store, self.job.workspace.place)
                 if self.job.given_up.is_set():
                     self._runner.kill()
             return self._runner
@@ -139,7 +139,7 @@ class RunStep(FileStep):
     def _stubs(self, prepared: Prepared) -> str:
         from imagetool.containers.rootfs import STUBS, make_stubs
 
-        path = self._job.scratch.directory()
+        path = self._job.workspace.place()
         make_stubs(path, [*STUBS, *prepared.stubs])
         return path
 

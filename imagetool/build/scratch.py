@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
+from itertools import count
 from typing import Any
 
 from imagetool.store import disk
@@ -15,14 +16,20 @@ class Scratch:
     """A context manager. For any number of threads."""
 
     def __init__(self, lease: Lease) -> None:
-        self._lease = lease
+        self._prefix = f"{lease.layout.temporary}/{lease.name}.d"  # what is left goes when the lease is dead
+        self._numbers = count(1)
         self._undo = ExitStack()
+        self._directories: list[str] = []
+        self.remover: Callable[[list[str]], object] = remove
+        """Who removes the directories, when all else is undone."""
 
     def __enter__(self) -> Scratch:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._undo.close()
+        if self._directories:
+            self.remover(self._directories)
 
     def callback(self, function: Callable[..., object], *arguments: Any) -> None:
         """To be called at the end."""
@@ -30,22 +37,23 @@ class Scratch:
 
     def directory(self) -> str:
         """A new empty directory, mode 0755."""
-        path = self._lease.temporary()
+        path = f"{self._prefix}{next(self._numbers)}"
         with disk.errors("cannot make a directory for the build"):
             os.mkdir(path)
             os.chmod(path, 0o755)
-        self._undo.callback(_remove, path)
+        self._directories.append(path)
         return path
 
 
-def _remove(path: str) -> None:
-    """A tree that was a root once, however deep: by names below descriptors."""
+def remove(paths: Iterable[str]) -> None:
+    """Trees that were roots once, however deep: by names below descriptors."""
     from unionfs import sysfd
 
-    parent, name = os.path.split(path)
-    fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):  # what is left goes with the lease
-            sysfd.remove_tree(fd, os.fsencode(name))
-    finally:
-        os.close(fd)
+    for path in paths:
+        parent, name = os.path.split(path)
+        with suppress(OSError):  # what is left goes with the next collection
+            fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                sysfd.remove_tree(fd, os.fsencode(name))
+            finally:
+                os.close(fd)

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 from typing import NamedTuple
 
 from imagetool.archive.tree import opened
@@ -63,9 +63,12 @@ class Workspace:
         self._lock = threading.Lock()
         self._locks: dict[object, threading.Lock] = {}
         self._views: dict[object, str] = {}
+        self._places = count(1)
         _enter_namespace()
-        scratch.callback(guard.start())
+        scratch.remover = guard.start()
         _become_reaper(scratch)
+        self.memory = self._in_memory()
+        """A directory that is only in memory, and that nobody else can enter."""
 
     def view(self, state: State) -> str:
         """The files of a state, read-only."""
@@ -81,7 +84,7 @@ class Workspace:
         `stubs` are directories below everything else: places for mounts, which leave no trace in the change.
         """
         upper, work = self._scratch.directory(), self._scratch.directory()
-        below = list(stubs) or [self._scratch.directory()] * (not state.layers)
+        below = list(stubs) or [self.place()] * (not state.layers)
         if self._top != "fuse":
             lowers = [*self._lowers(state), *below]
             _take_root(lowers[0], upper)
@@ -107,8 +110,15 @@ class Workspace:
         finally:
             _unmount(mounted)
 
-    def memory(self) -> str:
-        """A directory that is only in memory, and that nobody else can enter."""
+    def place(self) -> str:
+        """A new empty directory in memory, mode 0755: to mount on, or for small files."""
+        path = f"{self.memory}/{next(self._places)}"
+        os.mkdir(path, 0o755)
+        return path
+
+    # --- inside
+
+    def _in_memory(self) -> str:
         target = self._scratch.directory()
         try:
             mount = mountapi.make("tmpfs", [("source", guard.SOURCE), ("mode", "0700")], MS_NODEV | MS_NOSUID)
@@ -117,11 +127,9 @@ class Workspace:
             finally:
                 os.close(mount)
         except OSError as error:
-            raise StoreError(f"cannot mount a tmpfs for secrets: {error.strerror}") from error
+            raise StoreError(f"cannot mount a tmpfs for the build: {error.strerror}") from error
         self._scratch.callback(_unmount, target)
         return target
-
-    # --- inside
 
     def _fresh(self, state: State) -> tuple[str, ...]:
         return state.fresh if len(state.fresh) <= MOST_FRESH and self._top != "fuse" else ()
@@ -133,7 +141,7 @@ class Workspace:
 
     def _base(self, layers: Layers) -> str:
         if not layers:
-            return self._once((), self._scratch.directory)
+            return self._once((), self.place)
         return self._once(tuple(diff_id for _, diff_id in layers), lambda: self._mount_layers(layers))
 
     def _once(self, key: object, make: Callable[[], str]) -> str:
@@ -146,7 +154,7 @@ class Workspace:
             return self._views[key]
 
     def _mount_layers(self, layers: Layers) -> str:
-        target = self._scratch.directory()
+        target = self.place()
         tars = self._tars(layers)
         self._scratch.callback(self._serve([f"lowerdir={':'.join(map(escape, tars))}"], target, reading=True))
         return target
@@ -161,7 +169,7 @@ class Workspace:
     def _read_only(self, state: State, fresh: tuple[str, ...]) -> str:
         lowers = self._lowers(state)
         if len(lowers) == 1:  # overlayfs without an upper directory takes two at least
-            lowers.append(self._scratch.directory())
+            lowers.append(self.place())
         target = self._overlay(lowers, "", "")
         assert target is not None  # there are fresh directories: it has worked before
         self._scratch.callback(_unmount, target)
@@ -169,7 +177,7 @@ class Workspace:
 
     def _overlay(self, lowers: Sequence[str], upper: str, work: str) -> str | None:
         """Where overlayfs is mounted; None where there is none and that is no error."""
-        target = self._scratch.directory()
+        target = self.place()
         try:
             mount = _overlayfs(lowers, upper, work)
         except OSError as error:
@@ -186,7 +194,7 @@ class Workspace:
 
     @contextmanager
     def _union(self, state: State, below: Sequence[str], upper: str, work: str) -> Iterator[str]:
-        target = self._scratch.directory()
+        target = self.place()
         lowers = [*self._tars(state.layers), *below]
         _take_root_of_tars(lowers, upper)
         words = [f"lowerdir={':'.join(map(escape, lowers))}", f"upperdir={escape(upper)}", "dev", "volatile"]
@@ -213,9 +221,7 @@ class Workspace:
 
         def end() -> None:
             _unmount(target)
-            if reading:
-                os.kill(child.pid, signal.SIGKILL)
-            child.end()
+            child.kill() if reading else child.end()
 
         return end
 

@@ -163,7 +163,8 @@ def _sweep_leases(layout: Layout) -> None:
     alive = set(_lease_names(layout))
     for name in os.listdir(layout.temporary):
         if name.startswith(lease.PREFIX) and name.partition(".")[0] not in alive:
-            _remove(f"{layout.temporary}/{name}")
+            with suppress(FileNotFoundError):  # its owner may be just tidying up
+                _remove(f"{layout.temporary}/{name}")
 
 
 def _stale_partials(layout: Layout, age: float) -> Iterator[str]:
@@ -203,5 +204,8 @@ def _remove(path: str) -> int:
 
 
 def _own_size(path: str) -> int:
-    state = os.lstat(path)
+    try:
+        state = os.lstat(path)
+    except FileNotFoundError:
+        return 0
     return state.st_blocks * 512 if state.st_nlink == 1 else 0
