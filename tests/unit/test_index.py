@@ -110,6 +110,16 @@ def test_identity_is_that_of_the_contents(tar, tmp_path):
     assert check_index(str(copy)).identity != first
 
 
+def test_an_index_that_others_have_made_or_could_change_is_not_believed(tar, index):
+    os.chown(index, 1001, -1)
+    assert reason(tar) == "it belongs to somebody else"
+    index.chmod(0o666)
+    assert reason(tar) == "anybody can write it"
+    os.chown(tar, 1001, -1)
+    os.chown(index, 1001, -1)
+    assert reason(tar) == ""
+
+
 def test_stale_after_a_change(tar, index):
     tar.write_bytes(file(b"new") + END)
     assert reason(tar) == "the archive has changed since"

@@ -25,18 +25,19 @@ def index_path(tar: str) -> str:
 def obtain(tar_fd: int, tar: str, path: str, *, verify: bool = False) -> Obtained:
     """The index at `path` of the tar called `tar`; `verify` reads every byte of it. LayerError, OSError."""
     try:
-        return Obtained(_existing(path, TarId.of(tar_fd), verify))
+        return Obtained(_existing(path, tar_fd, verify))
     except Unusable as reason:
         return _build(tar_fd, tar, path)._replace(rebuilt=str(reason))
 
 
-def _existing(path: str, tar: TarId, verify: bool) -> Index:
+def _existing(path: str, tar_fd: int, verify: bool) -> Index:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise Unusable("there was none" if error.errno == ENOENT else str(error.strerror)) from None
     try:
-        index = Index(fd, tar, path)
+        _check_owner(os.fstat(fd), os.fstat(tar_fd))
+        index = Index(fd, TarId.of(tar_fd), path)
     except (OSError, ValueError) as error:
         raise Unusable(f"it could not be mapped: {error}") from None
     finally:
@@ -47,6 +48,14 @@ def _existing(path: str, tar: TarId, verify: bool) -> Index:
     return index
 
 
+def _check_owner(index: os.stat_result, tar: os.stat_result) -> None:
+    """An index says what the tar holds, and so must be nobody's who could not write the tar as well."""
+    if index.st_uid not in (tar.st_uid, os.geteuid(), 0):
+        raise Unusable("it belongs to somebody else")
+    if index.st_mode & ~tar.st_mode & 0o002:
+        raise Unusable("anybody can write it")
+
+
 def _build(tar_fd: int, tar: str, path: str) -> Obtained:
     from unionfs.layers.indexer import build_from_file  # what a sound index never needs
 
@@ -54,7 +63,7 @@ def _build(tar_fd: int, tar: str, path: str) -> Obtained:
     known = TarId.of(tar_fd)
     try:
         fmt.publish(path, parts)
-        return Obtained(_existing(path, known, verify=False))
+        return Obtained(_existing(path, tar_fd, verify=False))
     except (OSError, Unusable) as error:
         reason = getattr(error, "strerror", None) or str(error)
     fd = fmt.in_memory(parts)
