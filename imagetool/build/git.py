@@ -35,8 +35,10 @@ class Checkout(NamedTuple):
 
 
 def parse(text: str) -> Repository | None:
-    """PURE. The repository that `text` means: git's URLs, `file://` ones, https ones that end in `.git`."""
-    if not (_REMOTE.fullmatch(text) or text.startswith("file://")):
+    """PURE. The repository that `text` means: git's URLs, `file://` ones, https ones that end in `.git`, GitHub's."""
+    if text.startswith("github.com/"):
+        text = f"https://{text}"
+    elif not (_REMOTE.fullmatch(text) or text.startswith("file://")):
         return None
     return split(text)
 

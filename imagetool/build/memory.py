@@ -43,9 +43,15 @@ class Memory:
         path = f"{directory}/{name}"
         memory = Memory(_load(path))
         yield memory
-        if memory.changed:
-            with suppress(OSError):
+        with suppress(OSError):
+            if memory.changed:
                 _save(path, memory.rows())
+            elif memory.used:
+                os.utime(path)
+
+    @property
+    def used(self) -> bool:
+        return bool(self._used)
 
     def get(self, info: os.stat_result) -> bytes | None:
         key = _KEY.pack(info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)

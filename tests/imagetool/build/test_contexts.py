@@ -17,6 +17,7 @@ import pytest
 import zstandard
 
 from imagetool.build.contexts import Context, open_context
+from imagetool.build.git import Repository, parse
 from imagetool.build.trees import Tree
 from imagetool.errors import ImageToolError
 from tests.imagetool.build.web import serving
@@ -166,6 +167,29 @@ def repository(folder: Path, tmp_path: Path) -> Path:
     bare = tmp_path / "bare.git"
     git(tmp_path, "clone", "-q", "--bare", str(folder), str(bare))
     return bare
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("https://host/x.git", Repository("https://host/x.git")),
+        ("http://host/x.git#main", Repository("http://host/x.git", "main")),
+        ("https://host/x.git#v1:sub/dir", Repository("https://host/x.git", "v1", "sub/dir")),
+        ("git@host:me/x.git#:sub", Repository("git@host:me/x.git", "", "sub")),
+        ("git://host/x", Repository("git://host/x")),
+        ("ssh://git@host:22/x", Repository("ssh://git@host:22/x")),
+        ("github.com/me/x#b", Repository("https://github.com/me/x", "b")),
+        ("file:///x.git", Repository("file:///x.git")),
+        ("https://host/x.tar.gz", None),
+        ("https://host/x.git/raw", None),
+        ("ext::sh -c evil", None),
+        ("--upload-pack=evil", None),
+        ("path.git", None),
+        ("", None),
+    ],
+)
+def test_what_is_a_git_repository(text: str, meant: Repository | None) -> None:
+    assert parse(text) == meant
 
 
 @pytest.mark.parametrize("form", ["{0}", "file://{0}"])

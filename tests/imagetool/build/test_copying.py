@@ -527,8 +527,11 @@ def test_what_is_remembered_is_not_read_again(
     with Memory.open(str(tmp_path / "memory"), str(copy.context)) as memory:
         before = copy.digest(".", memory=memory)
     monkeypatch.setattr("imagetool.build.content._content", None)
+    (file,) = (tmp_path / "memory").iterdir()
+    os.utime(file, (1, 1))
     with Memory.open(str(tmp_path / "memory"), str(copy.context)) as memory:
         assert copy.digest(".", memory=memory) == before
+    assert file.stat().st_mtime > 1, "it counts as used"
 
 
 def test_a_file_that_was_just_changed_is_not_trusted(copy: Copy, tmp_path: Path) -> None:
