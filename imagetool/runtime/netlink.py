@@ -12,12 +12,26 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
-from pyroute2 import IPRoute  # type: ignore[import-untyped]
-from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
-
 from imagetool.runtime import linux
+
+
+def _without_contents(name: str) -> None:
+    """The package, with its modules still to be imported: its own __init__ imports all there are, for half a second."""
+    spec = find_spec(name)
+    if name not in sys.modules and spec is not None and spec.submodule_search_locations is not None:
+        sys.modules[name] = module = ModuleType(name)
+        module.__path__ = list(spec.submodule_search_locations)
+
+
+for _package in ("pyroute2", "pyroute2.iproute"):
+    _without_contents(_package)
+
+from pyroute2.iproute.linux import IPRoute  # type: ignore[import-untyped]  # noqa: E402
+from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]  # noqa: E402
 
 
 def main() -> None:
