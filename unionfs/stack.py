@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from unionfs import sysfd
@@ -24,7 +24,7 @@ from unionfs.model import Policy
 from unionfs.mountpoint import may_mount, overlay_over
 from unionfs.options import MountOptions
 from unionfs.tree import UnionTree
-from unionfs.upper import Upper
+from unionfs.upper import Upper, clear_work
 from unionfs.whiteout import USER, Names
 
 log = logging.getLogger("unionfs")
@@ -135,8 +135,7 @@ def ready_for_kernel(upper: int, work: int, names: Names) -> None:
         text = "the top layer has moved directories, or files without their data, from a mount with top=fuse"
         raise SetupError(text, hint="overlayfs follows them for root only: go on with top=fuse")
     try:
-        with suppress(FileNotFoundError):
-            sysfd.remove_tree(work, b"work")
+        clear_work(work)
         for mark in (LOST,) if in_namespace else (LOST, MOVED):
             sysfd.setxattr(upper, b"", names.prefix + mark, b"y")
     except OSError as e:

@@ -209,7 +209,7 @@ def remove_tree(parent: int, name: bytes) -> None:
     except PermissionError:  # POSIX lets unlink(2) of a directory say EPERM
         if not stat.S_ISDIR(lstat(parent, name).st_mode):
             raise
-    fd = _open_to_empty(parent, name)
+    fd = open_to_empty(parent, name)
     try:
         for child in os.listdir(fd):
             remove_tree(fd, os.fsencode(child))
@@ -218,7 +218,8 @@ def remove_tree(parent: int, name: bytes) -> None:
     os.rmdir(name, dir_fd=parent)
 
 
-def _open_to_empty(parent: int, name: bytes) -> int:
+def open_to_empty(parent: int, name: bytes) -> int:
+    """A directory of our own, to list and empty it."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(name, flags, dir_fd=parent)

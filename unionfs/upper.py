@@ -69,8 +69,7 @@ class Upper:
 
     def _fresh_work(self) -> int:
         """An empty `work` in the work directory, as the kernel uses it; a crashed mount's leftovers go."""
-        with suppress(FileNotFoundError):
-            sysfd.remove_tree(self._work_root, b"work")
+        clear_work(self._work_root)
         os.mkdir(b"work", 0o700, dir_fd=self._work_root)
         return os.open(b"work", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._work_root)
 
@@ -358,6 +357,34 @@ class Upper:
 
 CAPABILITY = b"security.capability"
 DEFAULT_ACL = b"system.posix_acl_default"
+
+
+def clear_work(work_root: int) -> None:
+    """Removes what mounts have left in `work` in a work directory.
+
+    Raises SetupError, and removes nothing, where there is something else: then it is no work directory.
+    """
+    st = sysfd.lstat_or_none(work_root, b"work")
+    if st is None:
+        return
+    fd = sysfd.open_to_empty(work_root, b"work") if stat.S_ISDIR(st.st_mode) else -1
+    try:
+        foreign = "work" if fd < 0 else next((n for n in os.listdir(fd) if not _is_leftover(fd, n)), None)
+    finally:
+        if fd >= 0:
+            os.close(fd)
+    if foreign is not None:
+        text = f"the work directory holds {foreign!r}, which no mount has left there"
+        raise SetupError(text, hint="give an empty directory: what is in it would be deleted")
+    sysfd.remove_tree(work_root, b"work")
+
+
+def _is_leftover(fd: int, name: str) -> bool:
+    """Whether a name is one that we, the kernel's overlayfs (`#…`, `incompat`) or fuse-overlayfs (a number) give."""
+    if name.isdecimal():
+        return not stat.S_ISDIR(sysfd.lstat(fd, os.fsencode(name)).st_mode)
+    return name.startswith("#") or name == "incompat"
+
 
 PATH_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 

@@ -354,6 +354,31 @@ def test_a_work_directory_in_use(stack: Stack) -> None:
     (stack.mountpoint / "alive").touch()
 
 
+@pytest.mark.parametrize("top", ["fuse", "overlay"])
+def test_what_no_mount_has_left_in_the_work_directory_is_not_deleted(stack: Stack, top: str) -> None:
+    assert stack.work is not None
+    inside = stack.work / "work"
+    inside.mkdir()
+    (inside / "#1f").write_bytes(b"")
+    (inside / "17").write_bytes(b"")
+    (inside / "2026").mkdir()
+    (inside / "2026" / "thesis").write_bytes(b"text")
+    arguments = ["-o", f"{stack.options()},top={top}", stack.mountpoint]
+    assert "holds '2026', which no mount has left there" in refused(*arguments)
+    assert (inside / "2026" / "thesis").read_bytes() == b"text"
+    assert (inside / "#1f").exists()
+    (inside / "2026" / "thesis").rename(stack.base / "thesis")
+    (inside / "2026").rmdir()
+    mounted(stack, "-o", f"top={top}")
+    assert not (inside / "17").exists()
+    umount(stack.mountpoint)
+    in_time(lambda: not daemons(stack.base), "the end of the server")
+    subprocess.run(["rm", "-r", inside], check=True)
+    (stack.base / "thesis").rename(inside)
+    assert "holds 'work'" in refused(*arguments)
+    assert inside.read_bytes() == b"text"
+
+
 def test_mounted_again_at_once(stack: Stack) -> None:
     for number in range(5):
         mounted(stack)
