@@ -47,7 +47,9 @@ def serve(path: str, agent: str, wanted: RunMount) -> Forwarder:
     listener = socket.socket(socket.AF_UNIX)
     directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        listener.bind(f"/proc/self/fd/{directory}/{os.path.basename(path)}")  # whole paths can be too long for it
+        listener.bind(
+            f"/proc/self/fd/{directory}/{os.path.basename(path)}"
+        )  # whole paths can be too long for it
         os.chown(path, wanted.uid, wanted.gid)
         os.chmod(path, wanted.mode)
         listener.listen()
