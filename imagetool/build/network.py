@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import NoReturn
 
 from imagetool.containers.remains import NETWORK_STATE
 from imagetool.runtime import linux
@@ -43,16 +44,29 @@ class Network:
         return self._path
 
     def close(self) -> None:
-        if self.address:
-            assert self._netlink is not None
-            Bridge(NETWORK_STATE).disconnect(self._netlink, self._id)
-            self.address = ""
+        """Nobody has to wait for it: a process of its own does what takes time."""
         if self._netlink is not None:
-            self._netlink.__exit__(None, None, None)
+            pid = os.fork()
+            if pid == 0:
+                self._be_cleaner()
             self._netlink = None
+            os.waitpid(pid, os.WNOHANG)
         self._end.set()
         if self._thread:
             self._thread.join()
+
+    def _be_cleaner(self) -> NoReturn:
+        try:
+            os.setsid()
+            null = os.open(os.devnull, os.O_RDWR)
+            for standard in range(3):  # whoever reads our output need not wait either
+                os.dup2(null, standard)
+            assert self._netlink is not None
+            if self.address:
+                Bridge(NETWORK_STATE).disconnect(self._netlink, self._id)
+            self._netlink.__exit__(None, None, None)
+        finally:
+            os._exit(0)
 
     def _hold(self) -> None:
         self._thread = threading.Thread(target=self._run, name="build-network", daemon=True)

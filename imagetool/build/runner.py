@@ -49,10 +49,9 @@ class Runner:
         """What a container is shown as."""
         return os.urandom(6).hex()
 
-    def prepare(self, command: Command) -> None:
-        """Starts what takes time before the command can."""
-        if command.network == "default":
-            self._network.prepare()
+    def prepare_network(self) -> None:
+        """Starts what takes time before a command with a network can."""
+        self._network.prepare()
 
     def run(self, root: str, command: Command, sink: Sink) -> int:
         """The exit code, as a shell has it; output goes to `sink` as it comes. ImageToolError: it did not run."""

@@ -37,6 +37,14 @@ class RunSteps:
     def __init__(self, job: Job, stage: Stage, channel: Channel) -> None:
         self.job, self.stage, self.channel = job, stage, channel
         self._runner: Runner | None = None
+        self._expected = False
+
+    def expect(self) -> None:
+        """Something is made in this stage: what a RUN will need then can begin to start."""
+        wanted = any(isinstance(item, Run) and item.network == "default" for item in self.stage.body)
+        if wanted and not self._expected and self.job.options.network == "default":
+            self.runner().prepare_network()
+        self._expected = True
 
     def runner(self) -> Runner:
         """Made for the first RUN that is not in the cache."""
@@ -105,7 +113,6 @@ class RunStep(FileStep):
     def make(self) -> Made:
         steps, job, state = self._steps, self._job, self._state
         runner, channel = steps.runner(), steps.channel
-        runner.prepare(self._command)
         with ExitStack() as undo:
             prepared = job.mounts.prepare(
                 self._mounts, self._command.workdir, self._root_of, self._fill, undo

@@ -186,7 +186,11 @@ class StageBuilder:
         found = self._job.cache.get(key)
         if found is None and (found := self._job.elsewhere(state, step.done(step.content()))):
             found = found._replace(content=step.content())
-        made = self._cached(found) if found else step.make()
+        if found:
+            made = self._cached(found)
+        else:
+            self._runs.expect()
+            made = step.make()
         self._job.cache.put(key, made.result)
         return made
 
