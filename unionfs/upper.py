@@ -50,7 +50,12 @@ class Upper:
         self._check(upperdir, workdir)
         self.syncs = not (policy.volatile or sysfd.in_memory(self.root_fd))
         """Whether fsync means anything here; if not, it is never called."""
-        self.work = self._fresh_work()
+        try:
+            self.work = self._fresh_work()
+        except OSError as e:
+            text = f"the work directory {os.fsdecode(workdir)} cannot be changed: {e.strerror}"
+            hint = "it must be writable; to read alone, leave out upperdir= and name the top layer first in lowerdir="
+            raise SetupError(text, hint=hint) from e
         self.mknod_whiteouts = self._can_mknod_whiteouts()
 
     def _check(self, upperdir: bytes, workdir: bytes) -> None:

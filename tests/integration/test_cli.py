@@ -379,6 +379,22 @@ def test_what_no_mount_has_left_in_the_work_directory_is_not_deleted(stack: Stac
     assert inside.read_bytes() == b"text"
 
 
+def test_a_work_directory_that_is_read_only(stack: Stack) -> None:
+    place = stack.base / "tmpfs"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
+    try:
+        (place / "u").mkdir()
+        (place / "w").mkdir()
+        subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+        options = f"lowerdir={stack.lowers[0]},upperdir={place}/u,workdir={place}/w"
+        assert f"the work directory {place}/w cannot be changed: Read-only" in refused(
+            "-o", options, stack.mountpoint
+        )
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
 def test_mounted_again_at_once(stack: Stack) -> None:
     for number in range(5):
         mounted(stack)
