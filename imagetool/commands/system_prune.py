@@ -18,11 +18,14 @@ from imagetool.commands.prune import prune
 def command(context: Context, everything: bool, force: bool) -> None:
     """Remove what is not used."""
     which = "all images without at least one container" if everything else "all dangling images"
-    rows = ["all stopped containers", which, "layers and blobs that nothing needs", "unfinished downloads"]
+    rows = ["all stopped containers", which, "results of build steps", "layers and blobs that nothing needs"]
+    rows.append("unfinished downloads")
     text = "This will remove:\n" + "".join(f"  - {row}\n" for row in rows)
     if confirmed(text, force=force):
         from imagetool import mounts
+        from imagetool.build import cache
 
+        cache.prune(context.store)
         mounts.listing(context.store)  # clears away what mounts have left
         prune_containers.prune(context)
         prune(context, everything=everything)
