@@ -194,7 +194,7 @@ class Monitor:
         for frame in received or ():
             self._obey(frame)
         if received is None:
-            if client.input and self._record.once:
+            if client.input and self._record.once and not self._record.options.tty:  # who detaches comes back
                 self._input.feed(Frame(frames.END))
             client.sock.close()
             self._clients.remove(client)
