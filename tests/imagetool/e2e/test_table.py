@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.imagetool.e2e.containers import FOREVER, column
+from tests.imagetool.e2e.containers import BOX, FOREVER, column
 from tests.support.imagetool import PROGRAM, Cli
 from tests.support.process import wait_until
 
@@ -223,7 +223,7 @@ def test_a_terminal_is_given_back_when_the_command_is_killed(box: Cli) -> None:
 def test_signals_are_passed_on(box: Cli) -> None:
     script = "trap 'exit 11' TERM; echo ready; while :; do busybox sleep 0.1; done"
     with subprocess.Popen(
-        [*PROGRAM, "run", "--rm", "--network", "none", "busybox", "sh", "-c", script], stdout=subprocess.PIPE, env=box.env
+        [*PROGRAM, "run", "--rm", *BOX, "sh", "-c", script], stdout=subprocess.PIPE, env=box.env
     ) as front:  # fmt: skip
         assert front.stdout is not None
         assert front.stdout.readline() == b"ready\n"
