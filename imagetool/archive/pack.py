@@ -96,8 +96,9 @@ class _Packer:
         if not entry.mark & Mark.WHITEOUT:
             entry = self._top.marks(entry)
         if entry.mark & Mark.WHITEOUT:
-            self._writer.empty((*path[:-1], WHITEOUT + entry.name))
-            self._whiteouts += 1
+            if self._below is None or self._below.mode(path):
+                self._writer.empty((*path[:-1], WHITEOUT + entry.name))
+                self._whiteouts += 1
             return False
         if stat.S_ISREG(entry.attr.mode):
             self._put_file(path, entry)

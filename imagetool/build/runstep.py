@@ -111,22 +111,27 @@ class RunStep(FileStep):
         return ran(self._command.argv, arguments)
 
     def make(self) -> Made:
+        from imagetool.build import stubs as leftovers
+
         steps, job, state = self._steps, self._job, self._state
         runner, channel = steps.runner(), steps.channel
         with ExitStack() as undo:
             prepared = job.mounts.prepare(
                 self._mounts, self._command.workdir, self._root_of, self._fill, undo
             )
-            stubs = [self._stubs(prepared)]
+            places = self._places(prepared)
+            stubs = [self._stubs(places)]
             with job.workspace.changing(state, stubs) as top:
                 command = self._with_mounts(prepared)
                 name = runner.new_name()
                 channel.note(f"Running in {name}")
+                hidden = leftovers.missing(top.root, (path for path, _ in places))
                 code = runner.run(top.root, command, channel.sink())
                 channel.end_output()
                 if code:
                     self._explore(runner, top.root, command)
                     raise CommandFailed(command.argv, code)
+                leftovers.remove(top.root, hidden)
             channel.line(f"Removing intermediate container {name}")
             return Made(job.packed(state, top.upper), top.upper)
 
@@ -143,11 +148,18 @@ class RunStep(FileStep):
             mounts = (*mounts, self._job.mounts.script(self._script, self._command.argv[0]))
         return self._command._replace(mounts=mounts, env={**self._command.env, **prepared.env})
 
-    def _stubs(self, prepared: Prepared) -> str:
-        from imagetool.containers.rootfs import STUBS, make_stubs
+    @staticmethod
+    def _places(prepared: Prepared) -> list[tuple[str, bool]]:
+        """Where something will be mounted, and whether that is a directory."""
+        from imagetool.containers.rootfs import STUBS
+
+        return [*STUBS, *prepared.stubs]
+
+    def _stubs(self, places: list[tuple[str, bool]]) -> str:
+        from imagetool.containers.rootfs import make_stubs
 
         path = self._job.workspace.place()
-        make_stubs(path, [*STUBS, *prepared.stubs])
+        make_stubs(path, places)
         return path
 
     def _content(self, one: RunMount) -> str:

@@ -303,3 +303,12 @@ def test_opaque_is_said_only_where_it_hides_something(tmp_path: Path) -> None:
         packed = pack(str(upper), out.write, [open_tar_layer(str(lower))])
     assert run("tar", "-tf", tmp_path / "l.tar").split() == ["file/", "new/", "there/", "there/.wh..wh..opq"]
     assert packed.whiteouts == 1
+
+
+def test_a_deletion_is_said_only_where_there_is_something(tmp_path: Path) -> None:
+    lower = gnu_tar(to_directory(tmp_path / "lower", {"d/there": b"1"}), tmp_path / "lower.tar")
+    upper = to_directory(tmp_path / "upper", {"d/there": WHITEOUT, "d/never": WHITEOUT, "no": WHITEOUT})
+    with open(tmp_path / "l.tar", "wb") as out:
+        packed = pack(str(upper), out.write, [open_tar_layer(str(lower))])
+    assert run("tar", "-tf", tmp_path / "l.tar").split() == ["d/", "d/.wh.there"]
+    assert packed.whiteouts == 1

@@ -357,3 +357,21 @@ def test_the_first_failure_ends_the_other_stages(box: Builder) -> None:
     done = box.build(text + "FROM a\nCOPY --from=b / /b\n", code=6)
     assert "Dockerfile:4: The command" in done.stderr
     assert sleepers() == []
+
+
+@pytest.mark.parametrize("top", ["overlay", "fuse"])
+def test_places_for_mounts_leave_no_trace_where_the_image_has_none(box: Builder, top: str) -> None:
+    """The image has deleted /etc, and has a link where a mount is to be."""
+    text = """
+    FROM busybox
+    RUN busybox mkdir -p /etc /real; echo x > /etc/x; busybox ln -s real /link
+    FROM busybox
+    COPY --from=0 /etc /etc
+    RUN busybox ln -s /real /link; busybox mkdir /real
+    RUN busybox umount /etc/hosts /etc/hostname /etc/resolv.conf 2>/dev/null; busybox rm -rf /etc; true
+    RUN --mount=type=cache,target=/link/cache true
+    """
+    made = box.image(text, "--top", top)
+    named = {name for layer in box.layers(made) for name in layer}
+    assert not {"real/cache", "etc/hosts", "etc/resolv.conf", "dev", "proc", "sys"} & named
+    assert "etc/x" not in box.files(made)
