@@ -220,6 +220,7 @@ def test_a_failing_start_leaves_one_line(box: Cli) -> None:
         (("--network", "nowhere"), "network nowhere not found"),
         (("-v", "x:y:z:w"), "invalid volume"),
         (("--mount", "type=bind,src=/nowhere,dst=/x"), "bind source path does not exist"),
+        (("--mount", "type=volume,src=../../x,dst=/x"), "invalid volume name"),
         (("--ulimit", "x"), "invalid ulimit"),
         (("--cap-add", "FOO"), "unknown capability"),
         (("-u", "nobody2"), "unable to find user nobody2"),
@@ -320,4 +321,16 @@ def test_a_container_that_swaps_links_gains_nothing_from_cp(box: Cli) -> None:
                        cwd=box.folder, timeout=60)  # fmt: skip
     assert os.listdir(outside) == ["secret"]
     copies = [path.read_text() for path in box.folder.glob("copy*")]
-    assert set(copies) <= {"mine\n"}
+    assert set(copies) == {"mine\n"}
+
+
+def test_a_link_where_a_volume_goes_leads_nowhere_else(box: Cli) -> None:
+    outside = box.folder / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("secret")
+    box("run", "--name", "ll", *BOX, "sh", "-c", f"busybox ln -s {outside} /data")
+    box("commit", "ll", "linked")
+    script = "busybox ls /data/; echo x > /data/f"
+    assert box("run", "--rm", "--network", "none", "-v", "vol:/data", "linked", "sh", "-c", script) == ""
+    assert os.listdir(outside) == ["secret"]
+    assert os.listdir(box.root / "volumes/vol") == ["f"]
