@@ -43,7 +43,7 @@ class Files:
             fd = self._read_fd(node)
             return Source(fd, 0, os.fstat(fd).st_size)
         held = self._sources.get(ino)
-        if held is not None and held[0] == node.data:
+        if held is not None and held[0] == node.data and not self.tree.policy.changing:
             return held[2]
         return self._open(ino, node)
 

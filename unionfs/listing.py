@@ -50,6 +50,14 @@ class Listing:
         if len(self._names) > 64 and len(self._at) * 4 < len(self._names):
             self._compact()
 
+    def renew(self, names: Iterable[bytes]) -> None:
+        """Takes in what the directory has now. Rows that stay keep their cookies."""
+        now = dict.fromkeys(names)
+        for name in [name for name in self._at if name not in now]:
+            self.discard(name)
+        for name in now:
+            self.add(name)
+
     def _compact(self) -> None:
         """Forgets the rows that are gone but for the last cookie: a new row must come after every old one."""
         kept = [(c, n) for c, n in zip(self._cookies[:-1], self._names[:-1], strict=True) if n is not None]

@@ -111,6 +111,7 @@ class Policy(NamedTuple):
     ids: IdMap | None = None  # owners on disk <-> owners in the view; None: the same
     override: bytes = b""  # the xattr that keeps owner and mode where the server may not chown; b"": none
     wh_files: bool = True  # `.wh.NAME` in a directory layer deletes NAME, as in a tar
+    changing: bool = False  # layers may change behind the mount: nothing of them is held on to
     covered: bool = (
         False  # an overlayfs is mounted on the view, for which its own xattrs have to stay escaped
     )

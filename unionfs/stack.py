@@ -91,6 +91,7 @@ def policy(options: MountOptions) -> Policy:
         ids=options.ids,
         override=options.override,
         wh_files=options.wh_files,
+        changing=options.timeout is not None,
         covered=options.top == "overlay",
     )
     return chosen if options.metacopy_from is None else chosen._replace(metacopy_from=options.metacopy_from)

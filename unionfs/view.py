@@ -303,6 +303,8 @@ class View:
         node = self.nodes[ino]
         if not node.is_dir:
             raise UnionError(errno.ENOTDIR)
+        if cookie < 1 and self.policy.changing and node.listing is not None:
+            node.listing.renew(name for _, name in self._names_now(node))
         if cookie < 1:
             yield 1, b".", self.shown(self.attr(node))
         if cookie < 2:
@@ -364,9 +366,13 @@ class View:
         Names that a whiteout hides may be among them: whoever reads a row resolves it anyway.
         """
         if node.listing is None:
-            sources = [self._upper_names(node)] + [self.layers[n].names(handle) for n, handle in node.dirs]
-            node.listing = Listing(merge_names(sources))
+            node.listing = Listing(self._names_now(node))
         return node.listing
+
+    def _names_now(self, node: Node) -> list[tuple[int, bytes]]:
+        return merge_names(
+            [self._upper_names(node)] + [self.layers[n].names(handle) for n, handle in node.dirs]
+        )
 
     def _upper_names(self, node: Node) -> list[bytes]:
         if not node.upper or self.upper is None:

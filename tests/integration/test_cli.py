@@ -564,6 +564,23 @@ def test_refresh_shows_what_changed_behind_the_mount(stack: Stack) -> None:
     assert "later" in os.listdir(stack.mountpoint)
 
 
+@pytest.mark.parametrize("driver", ["kernel", "pyfuse3"])
+def test_a_timeout_shows_what_changed_behind_the_mount(stack: Stack, driver: str) -> None:
+    mounted(stack, "-o", f"timeout=0,driver={driver}")
+    mount, lower = stack.mountpoint, stack.lowers[0]
+    assert (mount / "a").read_bytes() == b"lower"
+    assert os.listdir(mount / "d") == ["f"]
+    (lower / "a").write_bytes(b"longer than before")
+    (lower / "d" / "g").write_bytes(b"")
+    assert (mount / "a").read_bytes() == b"longer than before"
+    assert sorted(os.listdir(mount / "d")) == ["f", "g"]
+    (lower / "d" / "f").unlink()
+    (lower / "new").write_bytes(b"renamed")
+    (lower / "new").rename(lower / "a")
+    assert os.listdir(mount / "d") == ["g"]
+    assert (mount / "a").read_bytes() == b"renamed"
+
+
 def test_refresh_is_for_the_owner_of_the_mount(union_mounts: Mounts, boxes: dict[str, Sandbox]) -> None:
     stack, box = union_mounts.stack([LAYER]), boxes["user"]
     with root_beside(box) as root, cleanup(stack.base, root):

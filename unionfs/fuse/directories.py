@@ -29,7 +29,8 @@ class Directories:
         """ENOSYS stands for the same: the kernel keeps the listing until a name of the directory changes."""
         if self._ctx.session.zero_opendir:
             raise UnionError(errno.ENOSYS)
-        return abi.opened(head.unique, abi.Opened(0, op.FOPEN_KEEP_CACHE | op.FOPEN_CACHE_DIR))
+        keep = self._ctx.options.timeout is None
+        return abi.opened(head.unique, abi.Opened(0, op.FOPEN_KEEP_CACHE | op.FOPEN_CACHE_DIR if keep else 0))
 
     def releasedir(self, head: Head, buf: Buffer) -> Answer:
         return abi.done(head.unique)

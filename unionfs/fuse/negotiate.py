@@ -25,7 +25,6 @@ _ALWAYS = (
     | op.PARALLEL_DIROPS
     | op.CACHE_SYMLINKS
     | op.MAX_PAGES
-    | op.EXPLICIT_INVAL_DATA  # data change behind the kernel only through refresh(), which tells it
     | op.HANDLE_KILLPRIV_V2
     | op.SETXATTR_EXT
     | op.INIT_EXT
@@ -86,9 +85,15 @@ def negotiate(asked: InitIn, options: ServerOptions, *, may_back: bool, page: in
 def wanted(options: ServerOptions, offered: int, *, may_back: bool) -> int:
     """The INIT flags that these options ask for."""
     flags = _ALWAYS
+    if options.timeout is None:
+        flags |= (
+            op.EXPLICIT_INVAL_DATA
+        )  # data change behind the kernel only through refresh(), which tells it
+    else:
+        flags |= op.AUTO_INVAL_DATA  # they have changed where attributes say so
     if options.readdirplus:
         flags |= op.DO_READDIRPLUS
-    if options.zero_open:
+    if options.zero_open and options.timeout is None:
         flags |= op.NO_OPENDIR_SUPPORT
     if options.acl:
         flags |= op.POSIX_ACL

@@ -79,6 +79,7 @@ POSIX_ACL: Final = 1 << 20
 MAX_PAGES: Final = 1 << 22
 CACHE_SYMLINKS: Final = 1 << 23
 NO_OPENDIR_SUPPORT: Final = 1 << 24
+AUTO_INVAL_DATA: Final = 1 << 12
 EXPLICIT_INVAL_DATA: Final = 1 << 25
 HANDLE_KILLPRIV_V2: Final = 1 << 28
 SETXATTR_EXT: Final = 1 << 29
