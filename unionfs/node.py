@@ -170,6 +170,14 @@ class NodeTable:
             if self.tars[number] is not None:
                 self.numbered_dirs.setdefault((number, handle), node)
 
+    def merge_anew(self, node: Node, dirs: tuple[Spot, ...]) -> None:
+        """Other read-only directories merge in a directory than before."""
+        for spot in node.dirs:
+            if self.numbered_dirs.get(spot) is node:
+                del self.numbered_dirs[spot]
+        node.dirs = dirs
+        self._number(node)
+
     def settle(self, node: Node, real: int) -> None:
         """A node is in the top layer from now on, as the inode `real` there."""
         node.upper, node.real, node.lower = True, real, None

@@ -134,6 +134,8 @@ class View:
         assert self.upper is not None
         node = self.nodes.real.get(st.st_ino)
         if node is not None and st.st_dev == self._disk_dev and node.has_name(parent, name):
+            if self.policy.changing:
+                self.look_again(node)
             return node, self._merged(node, self.upper.attr(fd, name, st, node.ino))
         directory = stat.S_ISDIR(st.st_mode)
         found = self._below(parent, fd, name, st)
@@ -232,7 +234,23 @@ class View:
                     node.unlinked = self.links.hidden(node, attr)
         elif not directory:
             self.nodes.add_name(node, parent, name)
+        elif self.policy.changing:
+            self.nodes.merge_anew(node, found.dirs)
         return node, self._lower_attr(node, attr)
+
+    def look_again(self, node: Node) -> None:
+        """Finds out which read-only directories merge in a known directory now."""
+        if not node.is_dir or node.parent is None:
+            return
+        if node.upper and self.upper is not None:
+            fd = self.upper.dir_fd(node.parent)
+            st = sysfd.lstat_or_none(fd, node.name)
+            found = self._below(node.parent, fd, node.name, st) if st and stat.S_ISDIR(st.st_mode) else None
+            self.nodes.merge_anew(node, found.dirs if found is not None else ())
+        else:
+            found = search(self.layers, node.parent.dirs, (node.name,))
+            if found is not None and found.dirs:  # else it is gone, and whoever is in it sees what there was
+                self.nodes.merge_anew(node, found.dirs)
 
     # -- attributes
 

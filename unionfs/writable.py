@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 
 from unionfs import links, sysfd
 from unionfs.copyup import CopyUp
@@ -118,7 +119,9 @@ class Writable(View):
                 layer.drop_descriptors()
         self.nodes.sweep()
         known: list[tuple[int, bytes]] = []
-        for node in self.nodes.nodes.values():
+        for node in sorted(self.nodes.nodes.values(), key=_depth):  # parents first
+            with suppress(OSError):  # whoever asks for it will be told
+                self.look_again(node)
             node.listing = node.births = None
             node.bare = False
             known += [(parent.ino, name) for parent, name in node.names()]
@@ -150,3 +153,11 @@ class Writable(View):
             node.listing = None
         self.nodes.drop_name(node, directory, name)
         self.nodes.release(node)
+
+
+def _depth(node: Node) -> int:
+    depth = 0
+    while node.parent is not None:
+        node = node.parent
+        depth += 1
+    return depth

@@ -581,6 +581,26 @@ def test_a_timeout_shows_what_changed_behind_the_mount(stack: Stack, driver: str
     assert (mount / "a").read_bytes() == b"renamed"
 
 
+@pytest.mark.parametrize("options", ["timeout=0", "driver=pyfuse3,timeout=0", "io=cached"])
+def test_a_directory_gets_what_a_lower_layer_has_got(union_mounts: Mounts, options: str) -> None:
+    stack = union_mounts.stack([{"d/top": b"", "e/top": b""}, {"g": b""}], upper={"e/mine": b""})
+    with cleanup(stack.base):
+        mounted(stack, "-o", options)
+        held = [os.open(stack.mountpoint / name, os.O_RDONLY | os.O_DIRECTORY) for name in ("d", "e")]
+        assert [sorted(os.listdir(fd)) for fd in held] == [["top"], ["mine", "top"]]
+        for name in ("d", "e"):
+            (stack.lowers[1] / name).mkdir()
+            (stack.lowers[1] / name / "below").write_bytes(b"text")
+        if "timeout" not in options:
+            assert run("refresh", stack.mountpoint).returncode == 0
+        for name in ("d", "e"):
+            assert (stack.mountpoint / name / "below").read_bytes() == b"text"
+        assert sorted(os.listdir(stack.mountpoint / "d")) == ["below", "top"]
+        assert sorted(os.listdir(stack.mountpoint / "e")) == ["below", "mine", "top"]
+        for fd in held:
+            os.close(fd)
+
+
 def test_refresh_is_for_the_owner_of_the_mount(union_mounts: Mounts, boxes: dict[str, Sandbox]) -> None:
     stack, box = union_mounts.stack([LAYER]), boxes["user"]
     with root_beside(box) as root, cleanup(stack.base, root):
