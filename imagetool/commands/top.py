@@ -21,14 +21,12 @@ from imagetool.errors import Conflict, ImageToolError, UsageError
 @click.pass_obj
 def command(context: Context, name: str, arguments: tuple[str, ...]) -> None:
     """Show the processes of a running container, by their ids on this machine."""
-    from imagetool.containers import folder, remains
-    from imagetool.runtime import cgroups
+    from imagetool.containers import folder, life
 
     container = folder.find(context.store, name)
     if not container.state.running:
         raise Conflict(f"container {container.id} is not running")
-    pids = cgroups.Cgroup(remains.cgroup_path(container.id)).pids() if cgroups.version() else []
-    chosen = {str(pid) for pid in pids or [container.state.pid]}
+    chosen = {str(pid) for pid in life.members(container)}
     for line in _rows(_ps(arguments or ("-ef",)), chosen):
         click.echo(line)
 

@@ -103,6 +103,22 @@ def update(store: Store, container: Container, limits: Mapping[str, Any], restar
     folder.change(store, container, edit)
 
 
+def members(container: Container) -> list[int]:
+    """The processes of a running container, by their ids on this machine."""
+    if cgroups.version():
+        return cgroups.Cgroup(remains.cgroup_path(container.id)).pids()
+    if container.record.options.isolation == "chroot":  # they cannot be told from others
+        return [container.state.pid]
+    found = []
+    with suppress(OSError):
+        own = os.readlink(f"/proc/{container.state.pid}/ns/pid")
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            with suppress(OSError):
+                if os.readlink(f"/proc/{name}/ns/pid") == own:
+                    found.append(int(name))
+    return found
+
+
 def wait(container: Container) -> int:
     """The exit code of its end, which may be past."""
     connection = connect(container) if container.watched else None

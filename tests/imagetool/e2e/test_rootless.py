@@ -95,7 +95,9 @@ def test_exec_cp_logs_and_stop(mine: Cli) -> None:
     assert ((mine.folder / "out").read_text(), (mine.folder / "out").stat().st_uid) == ("text", USER.pw_uid)
     assert mine("logs", "xx") == "said\n"
     assert "xx" in mine("ps")
-    assert "sleep" in mine("top", "xx") or "sh -c" in mine("top", "xx")
+    mine("exec", "-d", "xx", "busybox", "sleep", "60")
+    wait_until(lambda: "busybox sleep 60" in mine("top", "xx"), 10, "both processes")
+    assert "sh -c echo said" in mine("top", "xx")
     mine("stop", "-t", "5", "xx")
     mine("cp", mine.folder / "file", "xx:/tmp/later")
     mine("cp", "xx:/tmp/later", mine.folder / "back")
