@@ -174,7 +174,8 @@ def failure(name: str, text: str, command: str) -> SandboxError:
         return CommandNotFound(command)
     if command and about_exec and any(word in low for word in _NOT_EXECUTABLE):
         return NotExecutable(command)
-    return SandboxError(f"{name}: {last}")
+    hint = "without --runtime the built-in executor runs it" if "cgroup" in low else ""
+    return SandboxError(f"{name}: {last}", hint=hint)
 
 
 @contextmanager
