@@ -29,6 +29,7 @@ class Files:
         self._sources: dict[int, tuple[object, int, Source]] = {}  # ino -> (spot, layer, source)
 
     def close(self) -> None:
+        """Lets go of every lower file, to be opened again when it is read."""
         while self._sources:
             self._drop(next(iter(self._sources)))
 

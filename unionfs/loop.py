@@ -114,6 +114,7 @@ class Service:
         """Looks at the layers afresh, and has the kernel forget what it has cached of them."""
         self._mounting.guard.stands()
         await self.server.settle()
+        self._stack.files.close()
         known = self._stack.tree.refresh()
         for inode in [inode for inode, name in known if not name]:
             known += self._names_in(inode)  # some of them may be cached as missing
