@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 
 def pytest_configure() -> None:
     """Root's tests mount in a namespace of their own: nothing stays mounted, even if they are killed."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what nohup(1) ignores, servers would ignore too
     if os.geteuid() == 0:
         process.unshare(process.CLONE_NEWNS)
         root = ctypes.c_char_p(b"/")

@@ -46,6 +46,9 @@ class How(NamedTuple):
 
 
 PLAIN = How()
+_AS_IT_IS: dict[str, Any] = (
+    {"filter": "fully_trusted"} if hasattr(tarfile, "tar_filter") else {}
+)  # checked here
 _ALL_BITS, _NO_SETID = 0o7777, 0o1777  # nobody gets a setuid program of root's out of a container by the way
 
 
@@ -80,7 +83,7 @@ def out_of(store: Store, container: Container, source: str, target: str, how: Ho
             place = _found(landing(source, is_directory=first.isdir(), target=target, kind=_kind(target)))
             member: tarfile.TarInfo | None = first
             while member is not None:
-                _put(tar, member, place, None if how.archive else os.getuid(), _filter(_NO_SETID))
+                _put(tar, member, place, None if how.archive else os.getuid(), _NO_SETID)
                 member = tar.next()
 
     with _root(store, container) as root:
@@ -217,30 +220,14 @@ def _pack(out: IO[bytes], path: str, how: How, name: str = ".") -> None:
         tar.add(path, arcname=name)
 
 
-def _filter(mode: int) -> dict[str, Any]:
-    """For `extract`: refuses names that lead out, and keeps these bits of modes.
-
-    Since Python 3.11.4. Before, the root that this process has changed to is all that keeps names inside.
-    """
-    if not hasattr(tarfile, "tar_filter"):
-        return {}
-
-    def checked(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
-        return tarfile.tar_filter(member, path).replace(mode=member.mode & mode, deep=False)
-
-    return {"filter": checked}
-
-
 def _unpack(stream: IO[bytes], place: Landing, *, owner: int | None) -> None:
     with tarfile.open(fileobj=stream, mode="r|") as tar:
         for member in tar:
-            _put(tar, member, place, owner, _filter(_ALL_BITS))
+            _put(tar, member, place, owner, _ALL_BITS)
 
 
-def _put(
-    tar: tarfile.TarFile, member: tarfile.TarInfo, place: Landing, owner: int | None, checks: dict[str, Any]
-) -> None:
-    """One member; the root of the stream, ".", comes to be `place`."""
+def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Landing, owner: int | None, bits: int) -> None:
+    """One member; the root of the stream, ".", comes to be `place`. Of its mode `bits` are kept."""
     rest = member.name.removeprefix("./") if member.name != "." else ""
     member.name = "/".join(part for part in (place.name, rest) if part) or "."
     if member.islnk():
@@ -249,6 +236,7 @@ def _put(
     member.uname = member.gname = ""
     if owner is not None:
         member.uid = member.gid = owner
+    member.mode &= bits
     if member.name == ".":
         return
     full = os.path.join(place.directory, member.name)
@@ -256,4 +244,14 @@ def _put(
         os.unlink(full)
     if ".." in member.name.split("/"):
         raise UsageError(f"the archive has {member.name!r}, which is not below its root")
-    tar.extract(member, place.directory, numeric_owner=True, **checks)
+    _check_inside(place.directory, os.path.dirname(member.name))
+    if member.islnk():
+        _check_inside(place.directory, member.linkname)
+    tar.extract(member, place.directory, numeric_owner=True, **_AS_IT_IS)
+
+
+def _check_inside(directory: str, name: str) -> None:
+    """No name may lead out, through links that came before it either."""
+    root = os.path.realpath(directory)
+    if os.path.commonpath([root, os.path.realpath(os.path.join(root, name))]) != root:
+        raise UsageError(f"the archive has {name!r}, which leads out of its root")
