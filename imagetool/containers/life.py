@@ -15,7 +15,7 @@ from imagetool.containers import state as states
 from imagetool.containers.folder import Container
 from imagetool.containers.launch import Connection
 from imagetool.containers.record import Record, Restart
-from imagetool.errors import Conflict
+from imagetool.errors import Conflict, ImageToolError
 from imagetool.runtime import cgroups, plan, signals
 from imagetool.runtime.errors import SandboxError
 from imagetool.store.store import Store
@@ -125,6 +125,11 @@ def wait(container: Container) -> int:
     if connection is not None:
         try:
             return attach.wait(connection)
+        except ImageToolError:  # nobody answered: a monitor that was just leaving has written down the end
+            ended = states.seen(container.directory, watched=False)
+            if ended.running or ended.exit_code == states.LOST:
+                raise
+            return ended.exit_code
         finally:
             connection.close()
     while container.state.running and states.is_alive(container.state.pid, container.state.started):
