@@ -239,14 +239,15 @@ def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Landing, owner: i
     member.mode &= bits
     if member.name == ".":
         return
+    if ".." in member.name.split("/"):
+        raise UsageError(f"the archive has {member.name!r}, which is not below its root")
+    # A directory that is there keeps its place, so a link in it must not lead out; all else replaces a link.
+    _check_inside(place.directory, member.name if member.isdir() else os.path.dirname(member.name))
+    if member.islnk():
+        _check_inside(place.directory, member.linkname)
     full = os.path.join(place.directory, member.name)
     if not member.isdir() and os.path.islink(full):
         os.unlink(full)
-    if ".." in member.name.split("/"):
-        raise UsageError(f"the archive has {member.name!r}, which is not below its root")
-    _check_inside(place.directory, os.path.dirname(member.name))
-    if member.islnk():
-        _check_inside(place.directory, member.linkname)
     tar.extract(member, place.directory, numeric_owner=True, **_AS_IT_IS)
 
 
