@@ -184,6 +184,8 @@ def _run(job: Job, stack: Stack, mounting: Mounting) -> None:
 def _run_server(job: Job, stack: Stack, mounting: Mounting) -> None:
     server = _driver(job.options.driver)(mounting.fd, stack.tree, stack.files, server_options(job), log.error)
     server.guard = mounting.guard
+    gc.freeze()
+    gc.enable()
     if job.options.driver == "kernel":
         early = Early(mounting, job.lifeline)
         try:
@@ -197,8 +199,7 @@ def _run_server(job: Job, stack: Stack, mounting: Mounting) -> None:
 
     from unionfs.loop import main
 
-    gc.freeze()  # what is there now stays, and need not be looked at again
-    gc.enable()
+    gc.freeze()  # what has been imported stays, and need not be looked at again
     trio.run(main, job, stack, server, mounting)
 
 

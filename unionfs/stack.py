@@ -255,7 +255,8 @@ def _inside(what: str, path: str, what_whole: str, whole: str) -> SetupError:
 
 def _refuse_own_files(target: str) -> None:
     """Whoever serves a mount over his own files waits for himself as soon as he needs one of them."""
-    for place in (os.path.dirname(__file__), sys.prefix, sys.base_prefix, *sys.path):
+    modules = filter(None, sys.path)  # "" is the current directory, which is / when the server serves
+    for place in (os.path.dirname(__file__), sys.prefix, sys.base_prefix, *modules):
         if _is_inside(os.path.realpath(place), target):
             hint = "mount elsewhere, or install the program elsewhere"
             raise SetupError(f"the mount point {target} holds files of this program, in {place}", hint=hint)

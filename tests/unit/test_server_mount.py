@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import time
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Mounts
-from tests.support.mounts import Mounted
+from tests.support.mounts import Mounted, served
 from tests.support.process import wait_until
 from unionfs.control import ask
 from unionfs.errors import SetupError
@@ -238,3 +239,26 @@ def test_the_machine_is_kept_awake_only_while_there_are_many_requests(union_moun
     assert len(held) == 1
     mounted.call(ask_much)
     assert counters(mounted)["awake"] > before  # it had been taken back
+
+
+WATCHED = """
+import gc
+from unionfs.fuse.server import Server
+begin = Server.begin
+def watched(self, early):
+    print("collects:", gc.isenabled())
+    return begin(self, early)
+Server.begin = watched
+import sys
+from unionfs.cli import main
+sys.exit(main())
+"""
+
+
+def test_garbage_is_collected_before_there_is_a_loop_too(union_mounts: Mounts) -> None:
+    made = union_mounts.stack([{"f": b"lower"}])
+    program = [sys.executable, "-u", "-c", WATCHED, "-f", "-o", made.options(), str(made.mountpoint)]
+    with served(program, made, allowed=("collects: True",)) as mounted:
+        mounted.call((mounted.path / "f").read_bytes)
+        assert mounted.log
+        assert "collects: True" in mounted.log.read_text()

@@ -13,7 +13,8 @@ The concurrency contract:
 - After each wait nothing is carried over but the node id: a handler that goes on after a copy-up starts again
   from its request, and asks for the source of a file again.
 - Notifications are sent by threads: the kernel may hold a page or a directory locked until we reply.
-- Before there is a loop (`begin`) all of this holds too; work waits until there is one.
+- Before there is a loop (`begin`) work on a node waits until there is one, and requests that change the node wait
+  with it; work that nobody need wait for is done at once, since a loop would take longer to come.
 """
 
 from __future__ import annotations

@@ -1,0 +1,255 @@
+"""The union core, without a mount: copy-up, links, attributes, and the descriptors it holds."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.conftest import Scratch
+from tests.support.core import ME, Core
+from tests.support.notation import directory, file, hardlink, symlink
+from tests.unit.conftest import Union, refused
+from unionfs.model import NOW, Change, Policy
+from unionfs.sysfd import RENAME_EXCHANGE
+
+
+def test_two_directories_are_at_hand_at_once_however_few_may_be_open(union: Union) -> None:
+    fs = union({f"l{i}/f": b"%d" % i for i in range(4)})
+    upper = fs.tree.upper
+    assert upper is not None
+    upper.max_dirs = upper.max_files = 1
+    for i in range(4):
+        fs.mkdir(f"d{i}")
+        fs.create(f"d{i}/f", b"%d" % i)
+    for i in range(4):
+        fs.rename(f"d{i}/f", f"d{(i + 1) % 4}/g")
+        fs.rename(f"l{i}/f", f"d{i}/l")
+    for i in range(4):
+        fs.link(f"d{i}/g", f"d{(i + 2) % 4}/h")
+    for i in range(4):
+        fs.rename(f"d{i}/g", f"d{(i + 1) % 4}/g", RENAME_EXCHANGE)
+        fs.files.copy_range(fs.ino(f"d{i}/h"), 0, fs.create(f"d{(i + 3) % 4}/c").ino, 0, 9)
+    # Each exchange hands on the first file, 3, by one.
+    assert [fs.read(f"d{i}/g") for i in range(4)] == [b"3", b"1", b"2", b"0"]
+    assert [fs.read(f"d{i}/h") for i in range(4)] == [b"1", b"2", b"3", b"0"]
+    assert [fs.read(f"d{i}/c") for i in range(4)] == [b"2", b"3", b"0", b"1"]
+    assert [fs.read(f"d{i}/l") for i in range(4)] == [b"0", b"1", b"2", b"3"]
+
+
+def test_a_program_that_runs_from_the_top_layer_can_be_read(union: Union) -> None:
+    fs = union({})
+    fs.create("sleep", Path("/bin/sleep").read_bytes())
+    fs.tree.setattr(fs.ino("sleep"), Change(mode=0o755))
+    fs.remount()
+    running = subprocess.Popen([fs.upper_dir / "sleep", "100"])
+    try:
+        assert fs.read("sleep")[:4] == b"\x7fELF"
+        with refused(errno.ETXTBSY):
+            fs.write("sleep", b"text")
+        assert fs.read("sleep")[:4] == b"\x7fELF"
+    finally:
+        running.kill()
+        running.wait()
+    fs.write("sleep", b"text")
+    assert fs.read("sleep")[:4] == b"text"
+
+
+def test_a_copy_without_data_may_take_blocks_for_its_attributes(union: Union) -> None:
+    fs = union({"f": b"data"})
+    fs.close()
+    (fs.upper_dir / "f").write_bytes(b"\0\0\0\0")
+    os.setxattr(fs.upper_dir / "f", "trusted.overlay.metacopy", b"")
+    fs.mount()
+    assert fs.read("f") == b"data"
+    fs.write("f", b"D")
+    assert fs.read("f") == b"Data"
+
+
+def test_a_copy_without_data_in_the_lowest_layer_is_an_error(scratch: Scratch) -> None:
+    base = Path(tempfile.mkdtemp(dir=scratch.tmpfs))
+    fs = Core(base, [{"f": file(b"\0\0\0\0", xattrs={"trusted.overlay.metacopy": b""})}])
+    assert fs.stat("f").size == 4
+    with refused(errno.EIO):
+        fs.read("f")
+    with refused(errno.EIO):
+        fs.write("f", b"D")
+    fs.close()
+
+
+def test_closing_a_tree_closes_every_descriptor(union: Union) -> None:
+    before = os.listdir("/proc/self/fd")
+    fs = union({"d/f": b"1", "d/sub/g": b"2"})
+    fs.write("d/f", b"L")
+    fs.create("new", b"mine")
+    fs.ino("new")
+    fs.unlink("new")
+    fs.rename("d/sub", "moved")
+    fs.close()
+    assert os.listdir("/proc/self/fd") == before
+    fs.mount()
+
+
+def test_copy_up_keeps_what_the_file_was(union: Union) -> None:
+    attrs = {"user.k": b"v", "trusted.t": b"w"}
+    fs = union({"d": directory(0o750), "d/f": file(b"hello", 0o640, uid=7, gid=8, xattrs=attrs)})
+    before, above = fs.stat("d/f"), fs.stat("d")
+    fs.change("d/f", mtime=(5, 6))
+    after = fs.stat("d/f")
+    assert after._replace(ctime=0, ctimensec=0, blocks=0, blksize=0) == before._replace(
+        mtime=5, mtimensec=6, ctime=0, ctimensec=0, blocks=0, blksize=0
+    )
+    assert fs.stat("d")[4:5] + fs.stat("d")[7:8] == above[4:5] + above[7:8]
+    assert {k: fs.tree.getxattr(fs.ino("d/f"), k.encode()) for k in attrs} == attrs
+    assert fs.read("d/f") == b"hello"
+
+
+def test_the_inode_number_outlives_copy_up_and_remount(union: Union) -> None:
+    fs = union({"d/f": b"x"})
+    inos = fs.ino("d"), fs.ino("d/f")
+    fs.write("d/f", b"y")
+    fs.rename("d/f", "g")
+    assert fs.ino("g") == inos[1]
+    fs.remount()
+    assert (fs.ino("d"), fs.ino("g")) == inos
+
+
+def test_the_numbers_of_other_layers_are_not_believed(union: Union) -> None:
+    """A top layer that is moved over other layers keeps no number that could be another file's there."""
+    fs = union({"f": b"x", "g": b"y"})
+    fs.write("f", b"z")
+    fs.close()
+    fs.places[0] = fs._write(9, {"a": b"", "f": b"x", "g": b"y"})
+    fs.mount()
+    assert len({fs.ino("a"), fs.ino("f"), fs.ino("g")}) == 3
+
+
+def test_a_reader_sees_what_was_copied_up_under_it(union: Union) -> None:
+    fs = union({"f": b"old text"})
+    ino = fs.ino("f")
+    assert fs.files.read(ino, 0, 8) == b"old text"
+    fs.files.write(ino, 0, b"new")
+    assert fs.files.read(ino, 0, 8) == b"new text"
+
+
+def test_hard_links_survive_copy_up_and_remount(union: Union) -> None:
+    fs = union({"a": b"one", "d/b": hardlink("a"), "d/c": hardlink("a")})
+    assert fs.stat("a").nlink == 3
+    fs.write("d/b", b"O")
+    assert (fs.read("a"), fs.read("d/c"), fs.stat("a").nlink) == (b"One", b"One", 3)
+    fs.remount()
+    assert len({fs.ino("a"), fs.ino("d/b"), fs.ino("d/c")}) == 1
+    fs.unlink("a")
+    fs.remount()
+    assert (fs.stat("d/c").nlink, fs.read("d/b")) == (2, b"One")
+
+
+def test_link_counts_are_right_after_an_unlink_and_a_remount(union: Union) -> None:
+    fs = union({"a": b"one", "d/b": hardlink("a")})
+    ino = fs.ino("a")
+    fs.unlink("d/b")
+    assert fs.tree.getattr(ino).nlink == 1
+    fs.remount()
+    assert (fs.stat("a").nlink, fs.in_upper()) == (1, {"d", "d/!b"})
+
+
+def test_link_of_a_lower_file(union: Union) -> None:
+    fs = union({"a": b"one", "gone": b""})
+    fs.unlink("gone")
+    assert fs.link("a", "b").nlink == 2
+    assert fs.link("a", "gone").nlink == 3
+    fs.remount()
+    assert fs.ino("a") == fs.ino("b") == fs.ino("gone")
+
+
+def test_a_metadata_copy_gets_its_data_before_it_moves(union: Union) -> None:
+    fs = union({"f": b"x" * 5000}, policy=Policy(metacopy_from=4096))
+    fs.change("f", mode=0o600)
+    fs.rename("f", "g")
+    fs.remount()
+    assert (fs.read("g"), fs.listing()) == (b"x" * 5000, ["g"])
+
+
+def test_truncate_copies_only_what_stays(union: Union) -> None:
+    fs = union({"f": b"x" * 5000})
+    fs.change("f", size=10)
+    assert fs.read("f") == b"x" * 10
+    fs.change("f", size=20)
+    assert fs.read("f") == b"x" * 10 + bytes(10)
+
+
+def test_truncate_to_the_same_size_is_no_change(union: Union) -> None:
+    fs = union({"f": b"", "g": b"xy"})
+    for path, size in (("f", 0), ("g", 2)):
+        before = fs.stat(path)
+        after = fs.change(path, size=size)
+        assert (after.mtime, after.mtimensec) == (before.mtime, before.mtimensec)
+
+
+def test_symlinks_copy_up_as_they_are(union: Union) -> None:
+    fs = union({"s": symlink("../t", uid=5)})
+    fs.change("s", mtime=(1, 2))
+    assert (fs.tree.readlink(fs.ino("s")), fs.stat("s").uid, fs.stat("s").mtime) == (b"../t", 5, 1)
+
+
+def test_the_overlays_own_attributes_are_hidden(union: Union) -> None:
+    fs = union({"f": b"x", "d/g": b""})
+    fs.write("f", b"y")
+    fs.rename("d", "e")
+    assert (fs.tree.listxattr(fs.ino("f")), fs.tree.listxattr(fs.ino("e"))) == ([], [])
+    fs.tree.setxattr(fs.ino("f"), b"trusted.overlay.opaque", b"mine")
+    assert fs.mark("f", "overlay.opaque") == b"mine"
+    assert fs.tree.listxattr(fs.ino("f")) == [b"trusted.overlay.opaque"]
+    assert fs.tree.getxattr(fs.ino("f"), b"trusted.overlay.opaque") == b"mine"
+
+
+def test_xattrs(union: Union) -> None:
+    fs = union({"f": file(b"x", xattrs={"user.a": b"1"})})
+    ino = fs.ino("f")
+    with refused(errno.ENODATA):
+        fs.tree.removexattr(ino, b"user.none")
+    assert fs.in_upper() == set()
+    fs.tree.setxattr(ino, b"user.b", b"2")
+    fs.tree.removexattr(ino, b"user.a")
+    assert fs.tree.listxattr(ino) == [b"user.b"]
+    with refused(errno.EEXIST):
+        fs.tree.setxattr(ino, b"user.b", b"3", os.XATTR_CREATE)
+
+
+def test_a_nameless_file_can_get_a_name(union: Union) -> None:
+    fs = union({"gone": b""})
+    fs.unlink("gone")
+    attr = fs.tree.tmpfile(1, 0o600, ME)
+    fs.files.write(attr.ino, 0, b"data")
+    assert (attr.nlink, fs.listing()) == (0, [])
+    assert fs.tree.link(attr.ino, 1, b"named").nlink == 1
+    assert fs.tree.link(attr.ino, 1, b"gone").nlink == 2
+    assert fs.read("named") == fs.read("gone") == b"data"
+
+
+def test_cookies_survive_changes(union: Union) -> None:
+    fs = union({f"d/{n:02}": b"" for n in range(40)})
+    rows = list(fs.tree.readdir(fs.ino("d"), 0))
+    cookie = rows[21].cookie
+    rest = [row.name for row in rows[22:]]
+    for n in range(0, 40, 2):
+        fs.unlink(f"d/{n:02}")
+    fs.create("d/new")
+    after = [row.name for row in fs.tree.readdir(fs.ino("d"), cookie)]
+    assert after == [name for name in rest if int(name) % 2] + [b"new"]
+
+
+def test_now_is_the_clock_of_the_file_system(union: Union) -> None:
+    fs = union({"f": b""})
+    made = fs.create("g")
+    changed = fs.change("f", mtime=NOW)
+    assert (changed.mtime, changed.mtimensec) >= (made.mtime, made.mtimensec)
+
+
+def test_kill_suidgid(union: Union) -> None:
+    fs = union({"f": file(b"x", 0o6755), "g": file(b"x", 0o2644)})
+    fs.files.write(fs.ino("f"), 0, b"y", kill_suidgid=True)
+    fs.files.write(fs.ino("g"), 0, b"y", kill_suidgid=True)
+    assert (fs.stat("f").mode, fs.stat("g").mode) == (0o100755, 0o102644)
