@@ -23,6 +23,21 @@ def layer_tar(files: Files) -> bytes:
     return buffer.getvalue()
 
 
+def tar_of(members: Mapping[str, bytes | str]) -> bytes:
+    """A tar of these files in this order; a text is the target of a symbolic link."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            if isinstance(content, str):
+                entry.type, entry.linkname = tarfile.SYMTYPE, content
+                tar.addfile(entry)
+            else:
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
 def compress(data: bytes, kind: str) -> bytes:
     if kind == "zstd":
         import zstandard

@@ -27,6 +27,7 @@ from imagetool.store.store import Store
 from tests.imagetool.archive.kit import gnu_tar, run, unpacked, without_links
 from tests.imagetool.store.kit import Made, bring, from_tar, image, layer
 from tests.support.notation import Tree, directory, file, hardlink, symlink
+from tests.support.oci import tar_of
 from tests.support.snapshot import differences, snapshot
 from tests.support.write import to_directory
 
@@ -194,21 +195,6 @@ def test_a_root_tar_becomes_an_image(stores: tuple[Store, Store], pack: Callable
 # --- what is wrong with an archive
 
 
-def archive(members: dict[str, bytes | str]) -> bytes:
-    """A tar of these files; a text is the target of a symbolic link."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            if isinstance(content, str):
-                info.type, info.linkname = tarfile.SYMTYPE, content
-                tar.addfile(info)
-            else:
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-    return out.getvalue()
-
-
 MADE = image(FILES[2])
 TAR = FILES[2].blob
 
@@ -233,7 +219,7 @@ def test_an_old_archive_with_links_between_layers(stores: tuple[Store, Store]) -
         "m/layer.tar": TAR,
         "m/VERSION": b"1.0",
     }
-    (back,) = loaded(stores[0], archive(members))
+    (back,) = loaded(stores[0], tar_of(members))
     assert back.names == ("docker.io/library/demo:1",)
     assert back.image_id == MADE.rendered.image_id
 
@@ -266,7 +252,7 @@ def test_a_bad_archive_is_refused_and_leaves_nothing(
     members = {name: content for name, content in {**GOOD, **change}.items() if content is not None}
     store = stores[0]
     with pytest.raises(error) as caught:
-        load(store, io.BytesIO(archive(members)).read, "archive")
+        load(store, io.BytesIO(tar_of(members)).read, "archive")
     assert "\n" not in str(caught.value)
     assert store.references() == []
     gc.collect(store.layout)
@@ -275,7 +261,7 @@ def test_a_bad_archive_is_refused_and_leaves_nothing(
 
 @pytest.mark.parametrize("cut", [0, 1, 511, 700, 1500, 5000])
 def test_a_truncated_archive_is_refused(stores: tuple[Store, Store], cut: int) -> None:
-    whole = archive(GOOD)
+    whole = tar_of(GOOD)
     for data in (whole[:cut], gzip.compress(whole)[: -cut or None] if cut else b""):
         with pytest.raises(ImageToolError):
             load(

@@ -8,7 +8,6 @@ import io
 import lzma
 import os
 import subprocess
-import tarfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ from imagetool.build.git import Repository, parse
 from imagetool.build.trees import Tree
 from imagetool.errors import ImageToolError
 from tests.imagetool.build.web import serving
+from tests.support.oci import tar_of
 
 FILE = "FROM scratch\nCOPY f /\n"
 
@@ -30,21 +30,6 @@ def names(context: Context) -> set[str]:
         return {
             "/".join((*folder.path, name)) for folder in tree.folder(()).walk() for name, _ in folder.others
         }
-
-
-def tar_of(files: dict[str, bytes | str]) -> bytes:
-    """str is the target of a symbolic link."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            if isinstance(data, str):
-                member.type, member.linkname = tarfile.SYMTYPE, data
-                tar.addfile(member)
-            else:
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
-    return out.getvalue()
 
 
 @pytest.fixture

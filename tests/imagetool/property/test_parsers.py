@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import tarfile
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,7 +19,7 @@ from imagetool.errors import ImageToolError
 from imagetool.registry import auth, challenge, config, credentials, proxies, repository, retry, urls
 from imagetool.spec import Config, Descriptor, Index, Manifest, Platform, parse_document
 from imagetool.spec.manifest import Index as Children
-from tests.support.oci import compress, layer_tar
+from tests.support.oci import compress, layer_tar, tar_of
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 LAYER = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": DIGEST, "size": 12}
@@ -216,20 +214,7 @@ def test_compressed_streams(stream: bytes, edits: list[tuple[int, bytes]], step:
     assert sum(map(len, came)) < 1 << 20
 
 
-def saved() -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, data in (("manifest.json", b"[]"), ("a/layer.tar", b"x" * 700)):
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))
-        entry = tarfile.TarInfo("b/layer.tar")
-        entry.type, entry.linkname = tarfile.SYMTYPE, "../a/layer.tar"
-        tar.addfile(entry)
-    return buffer.getvalue()[:4096]
-
-
-SAVED = saved()
+SAVED = tar_of({"manifest.json": b"[]", "a/layer.tar": b"x" * 700, "b/layer.tar": "../a/layer.tar"})[:4096]
 
 
 @MANY

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ from tests.support.registry import Server, registry
 
 T = TypeVar("T")
 
+BIG = {"big": os.urandom(3 << 20)}
 QUICK = Timeouts(connect=5, stall=0.4, answer=3, commit=10)
 PATIENT = Policy(attempts=3, first=0.01, longest=0.05, patience=2)
 
@@ -107,6 +109,22 @@ def bad() -> Iterator[Hostile]:
     """A registry of the tests' own, which does what it is told to."""
     with hostile() as server:
         yield server
+
+
+@pytest.fixture
+def other() -> Iterator[Hostile]:
+    """Another origin: the same machine at another port."""
+    with hostile() as server:
+        yield server
+
+
+@pytest.fixture
+def name(bad: Hostile, layout: Layout) -> str:
+    """The name of an image with one large layer at the bad registry."""
+    image = layout.image([BIG])
+    bad.load(layout)
+    bad.tag("x", image)
+    return f"{bad.host}/app:x"
 
 
 @pytest.fixture(scope="session")
