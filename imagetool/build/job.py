@@ -138,8 +138,9 @@ class Job:
     def packed(self, state: State, upper: str) -> Result:
         """The change in an upper directory, over the files of `state`, as a layer in the store; nothing is no layer."""
         from imagetool.archive import pack
+        from imagetool.build import owners
 
-        options = pack.Options(epoch=self.options.epoch)
+        options = owners.reading(self.options.epoch)
         with self.lease.new_layer() as ingest, disk.errors("cannot read the files of a step"):
             made = pack.pack(upper, ingest.feed, self._lowers(state), options)
             if not made.members:

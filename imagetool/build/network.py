@@ -27,6 +27,8 @@ class Network:
         self._ready, self._end = threading.Event(), threading.Event()
         self._path, self._error = "", ""
         self.address = ""
+        self.servers: tuple[str, ...] = ()  # of names, in place of the host's
+        self.notes: list[str] = []  # what the steps will miss
 
     def prepare(self) -> None:
         """A RUN is coming."""

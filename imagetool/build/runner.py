@@ -13,11 +13,11 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+from imagetool.build import owners
 from imagetool.build.command import Command
-from imagetool.build.network import Network
-from imagetool.containers import executors, prepare
+from imagetool.build.usernetwork import network_of
+from imagetool.containers import executors, prepare, rootless
 from imagetool.errors import ImageToolError
 from imagetool.runtime import capabilities, linux, plan, ports, seccomp, seccomp_default
 from imagetool.runtime.base import Container, Stdio
@@ -39,10 +39,12 @@ class Runner:
     def __init__(self, store: Store, directory: Callable[[], str]) -> None:
         self._directory = directory
         self._executor = executors.choose(store, "")
-        self._network = Network()
+        self._network = network_of()
         self._lock = threading.Lock()
         self._running: Container | None = None
         self._killed = False
+        self._notes: list[str] = []  # in the order in which they came, and as often
+        self._said: set[str] = set()
 
     @staticmethod
     def new_name() -> str:
@@ -63,6 +65,8 @@ class Runner:
             raise
         finally:
             os.close(writer)
+        for note in self._new_notes():
+            sink(f"WARNING: {note}\n".encode())
         with open(reader, "rb", buffering=0) as output:
             return self._follow(container, lambda: _drain(output.fileno(), sink))
 
@@ -110,18 +114,25 @@ class Runner:
             with self._lock:
                 self._running = None
 
+    def _new_notes(self) -> list[str]:
+        found = [note for note in dict.fromkeys(self._notes) if note not in self._said]
+        self._said.update(found)
+        return found
+
     def _create(self, root: str, command: Command, stdio: Stdio, *, terminal: bool) -> Container:
         directory = self._directory()
         network = self._network.path() if command.network == "default" else command.network
         address = self._network.address if command.network == "default" else ""
-        _write_files(directory, address, own=command.network != "host")
-        spec = _spec(root, command, network, directory, terminal=terminal)
+        servers = self._network.servers if command.network == "default" else ()
+        _write_files(directory, address, servers, own=command.network != "host")
+        spec, notes = _plan(root, command, network, directory, terminal=terminal)
+        self._notes += [*self._network.notes, *notes]
         with open(f"{directory}/config.json", "w") as file:
             json.dump(spec, file)
         return self._executor.create(Path(directory), os.path.basename(directory), stdio)
 
 
-def _spec(root: str, command: Command, network: str, directory: str, *, terminal: bool) -> dict[str, Any]:
+def _plan(root: str, command: Command, network: str, directory: str, *, terminal: bool) -> plan.Plan:
     options = RunOptions(
         command=command.argv, entrypoint=(), env=tuple(f"{k}={v}" for k, v in command.env.items()),
         workdir=command.workdir, hostname=HOSTNAME, tty=terminal, privileged=command.insecure,
@@ -131,24 +142,26 @@ def _spec(root: str, command: Command, network: str, directory: str, *, terminal
     granted = capabilities.granted((), (), privileged=command.insecure, available=available)
     host = plan.Host(
         HOSTNAME,
+        rootless=rootless.active(),
+        single_id=owners.are_noted(),
         capabilities=available,
         files={f"/etc/{name}": f"{directory}/{name}" for name in ("hosts", "hostname", "resolv.conf")},
         seccomp=seccomp_default.profile(granted, platform.machine()) if seccomp.available() else None,
     )
     user = prepare.user_of(command.user, root)
-    spec = plan.plan(options, ImageDefaults(), user, host, rootfs=root).spec
+    spec, notes = plan.plan(options, ImageDefaults(), user, host, rootfs=root)
     spec["annotations"]["imagetool.ends-with"] = "caller"
     if not command.insecure:
         dev = next(mount for mount in spec["mounts"] if mount["destination"] == "/dev")
         dev["options"].append("nodev")  # its devices are mounts of their own
-    return spec
+    return plan.Plan(spec, notes if host.rootless else ())
 
 
-def _write_files(directory: str, address: str, *, own: bool) -> None:
+def _write_files(directory: str, address: str, servers: tuple[str, ...], *, own: bool) -> None:
     texts = {
         "hosts": ports.hosts_file(address, HOSTNAME, {}),
         "hostname": f"{HOSTNAME}\n",
-        "resolv.conf": ports.resolv_conf(host_resolv_conf(), own_network=own),
+        "resolv.conf": ports.resolv_conf(host_resolv_conf(), own_network=own, servers=servers),
     }
     for name, text in texts.items():
         with open(f"{directory}/{name}", "w") as file:

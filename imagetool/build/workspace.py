@@ -20,7 +20,7 @@ from itertools import count
 from typing import NamedTuple
 
 from imagetool.archive.tree import opened
-from imagetool.build import guard
+from imagetool.build import guard, hardlinks, owners
 from imagetool.build.scratch import Scratch
 from imagetool.build.state import State
 from imagetool.digest import Digest
@@ -59,7 +59,8 @@ class Workspace:
     ) -> None:
         """`meanwhile` is called while a mount is being made: for imports that will be needed."""
         self._meanwhile = meanwhile
-        self._store, self._lease, self._scratch, self._top = store, lease, scratch, top
+        self._store, self._lease, self._scratch = store, lease, scratch
+        self._top = owners.top(top)
         self._lock = threading.Lock()
         self._locks: dict[object, threading.Lock] = {}
         self._views: dict[object, str] = {}
@@ -83,18 +84,27 @@ class Workspace:
 
         `stubs` are directories below everything else: places for mounts, which leave no trace in the change.
         """
-        upper, work = self._scratch.directory(), self._scratch.directory()
+        upper = self._scratch.directory()
         below = list(stubs) or [self.place()] * (not state.layers)
         if self._top != "fuse":
             lowers = [*self._lowers(state), *below]
             _take_root(lowers[0], upper)
+            work = self._scratch.directory()
             mounted = self._overlay(lowers, upper, work)
+            if mounted is not None and stubs and state.fresh and self._breaks_links(state, work):
+                _unmount(mounted)
+                work = self._scratch.directory()
+                mounted = self._overlay([self._base(state.layers), *below], upper, work)
             if mounted is not None:
                 try:
                     yield Top(mounted, upper)
+                    with disk.errors("cannot write the build's files"):
+                        hardlinks.complete(mounted, upper, work, self._tars(state.layers))
                 finally:
                     _unmount(mounted)
+                hardlinks.forget(work)
                 return
+        work = self._scratch.directory()
         with self._union(state, below, upper, work) as root:
             yield Top(root, upper)
         _wait_until_free(upper)
@@ -156,7 +166,8 @@ class Workspace:
     def _mount_layers(self, layers: Layers) -> str:
         target = self.place()
         tars = self._tars(layers)
-        self._scratch.callback(self._serve([f"lowerdir={':'.join(map(escape, tars))}"], target, reading=True))
+        words = [f"lowerdir={':'.join(map(escape, tars))}", *owners.mount_words(changing=False)]
+        self._scratch.callback(self._serve(words, target, reading=True))
         return target
 
     def _tars(self, layers: Layers) -> list[str]:
@@ -165,6 +176,11 @@ class Workspace:
             if not self._store.has_layer(blob, diff_id):
                 self._store.build_layer(self._lease, blob, diff_id)
         return [self._store.layout.layer_tar(diff_id) for _, diff_id in reversed(layers)]
+
+    def _breaks_links(self, state: State, work: str) -> bool:
+        """Whether a command may change a file under one of its names only. The kernel tells file systems apart by
+        their UUID: ours have none, and some disks have none either."""
+        return not hardlinks.are_kept(work) and hardlinks.there_are(self._tars(state.layers))
 
     def _read_only(self, state: State, fresh: tuple[str, ...]) -> str:
         lowers = self._lowers(state)
@@ -198,7 +214,7 @@ class Workspace:
         lowers = [*self._tars(state.layers), *below]
         _take_root_of_tars(lowers, upper)
         words = [f"lowerdir={':'.join(map(escape, lowers))}", f"upperdir={escape(upper)}", "dev", "volatile"]
-        end = self._serve([*words, f"workdir={escape(work)}"], target)
+        end = self._serve([*words, f"workdir={escape(work)}", *owners.mount_words(changing=True)], target)
         try:
             yield target
             with disk.errors("cannot write the build's files"):
@@ -260,7 +276,7 @@ def _overlayfs(lowers: Sequence[str], upper: str, work: str) -> int:
         words.append(("lowerdir", ":".join(map(name, lowers))))
         if upper:
             words += [("upperdir", name(upper)), ("workdir", name(work)), ("volatile", None)]
-        words += [("redirect_dir", "on"), ("metacopy", "on"), ("index", "off")]
+        words += owners.overlay_words(changing=bool(upper))
         return mountapi.make("overlay", words, 0)
 
 
@@ -281,8 +297,8 @@ def _take_root_of_tars(lowers: Sequence[str], upper: str) -> None:
 
 
 def _set_root(upper: str, uid: int, gid: int, mode: int, mtime: int) -> None:
-    os.chown(upper, uid, gid)
     os.chmod(upper, mode & 0o7777)
+    owners.give(upper, uid, gid)
     os.utime(upper, ns=(mtime, mtime))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imagetool.commands.context import Context, platform_option
-from imagetool.errors import ImageToolError, UsageError
+from imagetool.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,8 +90,6 @@ def command(context: Context, /, place: str, **given: Any) -> int:  # fmt: skip
     """Build an image from a Dockerfile."""
     from imagetool.build.errors import DockerfileError
 
-    if os.geteuid() != 0:
-        raise ImageToolError("images are built by root only", hint="try sudo")
     try:
         _build(context, place, given)
     except DockerfileError as error:  # the line with its caret is more than one line
@@ -110,12 +108,17 @@ def _build(context: Context, place: str, given: dict[str, Any]) -> None:
     display = _display(given["progress"], quiet=quiet, stdout=output is None or output.path != "-")
     find = _finder(context, pulling=given["pulling"], quiet=quiet)
     stdin, dockerfile = sys.stdin.buffer, given["dockerfile"]
+    store = context.store  # where it is depends on who asks
+    if os.geteuid() != 0:
+        from imagetool.containers import rootless
+
+        rootless.enter()  # and be root there: all that follows is as it is for root
     with (
-        context.store.lease() as lease,
+        store.lease() as lease,
         contexts.open_context(place, dockerfile, stdin, temporary=lease.temporary) as opened,
     ):
         finish = _writer(context, options, output) if output and output.kind != "image" else None
-        built = build(context.store, opened, options, find, display, finish)
+        built = build(store, opened, options, find, display, finish)
     _report(built, options, given["iidfile"], display, quiet=quiet)
     if output and output.push:
         _push(context, options.names)

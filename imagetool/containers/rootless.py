@@ -14,9 +14,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from imagetool.containers.record import Record
-
 if TYPE_CHECKING:
+    from imagetool.containers.record import Record
     from unionfs.layers.directory import DirLayer
 
 _LEAVING = 5.0  # seconds for killed processes to end
