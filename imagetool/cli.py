@@ -96,6 +96,15 @@ CONTAINER = {
     "update": Entry("update", "Change limits and the restart policy of containers"),
     "wait": Entry("wait", "Wait for containers to end"),
 }
+VOLUME = {
+    "create": Entry("volume_create", "Make a volume"),
+    "inspect": Entry("volume_inspect", "Show all that is known of volumes"),
+    "ls": Entry("volume_ls", "List volumes"),
+    "list": Entry("volume_ls"),
+    "prune": Entry("volume_prune", "Remove volumes that no container has"),
+    "rm": Entry("volume_rm", "Remove volumes"),
+    "remove": Entry("volume_rm"),
+}
 COMMANDS = {
     "attach": CONTAINER["attach"],
     "build": IMAGE["build"],
@@ -148,6 +157,7 @@ COMMANDS = {
     "unpack": IMAGE["unpack"],
     "untag": IMAGE["untag"],
     "version": Entry("version", "Show the version"),
+    "volume": Entry(VOLUME, "Manage volumes"),
 }
 
 
@@ -207,10 +217,11 @@ def _start(root: str | None, log_level: str | None, quiet: bool) -> None:
 
 _LEVELS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR", "fatal": "CRITICAL"}
 
-_HELP = """Container images without a daemon: pull, look, mount, move, push.
+_HELP = """Container images and containers without a daemon: pull, run, build, look, mount, move, push.
 
 \b
-  imagetool pull debian:12
+  imagetool run --rm -it debian:12 bash
+  imagetool build -t app .
   imagetool mount debian:12          prints the directory
   imagetool image explore debian:12
 """

@@ -62,7 +62,7 @@ class Monitor:
             listener.close()
             disk.unlink(f"{self._directory}/{frames.SOCKET}")
             if self._record.remove:
-                folder.delete(self._store, self._record)
+                folder.delete(self._store, self._record, volumes=True)
             os.close(lock)
         for client in self._clients:
             client.send(Frame(frames.EXIT, str(code).encode()))

@@ -24,6 +24,7 @@ from imagetool.store import disk, gc, read
 from imagetool.store.lease import Lease
 from imagetool.store.lock import locked, try_lock
 from imagetool.store.store import Store
+from imagetool.store.usage import Usage
 
 _LOCK, _MAKING = ".lock", ".making"
 
@@ -115,6 +116,16 @@ def prune_mounts(store: Store) -> int:
                     remove_tree(f"{directory}/{name}")
                     os.close(lock)
     return size
+
+
+def usage(store: Store) -> Usage:
+    """The row of `system df`: results of steps and caches of RUN, all of which can go. Layers are counted as such."""
+    kept = sum(not name.endswith(_LOCK) for name in os.listdir(store.layout.steps))
+    with suppress(FileNotFoundError):
+        names = os.listdir(f"{store.layout.build}/caches")
+        kept += sum(not name.endswith((_LOCK, _MAKING)) for name in names)
+    size = _size(store.layout.build)
+    return Usage("Build Cache", kept, 0, size, size)
 
 
 def parse_until(filters: tuple[str, ...]) -> float:

@@ -9,8 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from imagetool.commands import mountflags
 from imagetool.commands.context import Context
-from imagetool.errors import ImageToolError, NotFound, UsageError
+from imagetool.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from imagetool.containers.record import Record
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
 
 def create(context: Context, given: dict[str, Any], *, attached: bool) -> Record:
     """Makes the container; its image is pulled if it has to be. ImageToolError: there is none."""
-    from imagetool.containers import folder
+    from imagetool.containers import folder, volumes
 
     _check_cidfile(given["cidfile"])
     made = folder.create(context.store, _record(context, given, attached=attached))
+    for mount in made.options.mounts:
+        if mount.kind == "volume":
+            volumes.ensure(context.store, mount.source)
     if given["cidfile"]:
         with open(given["cidfile"], "x") as file:
             file.write(made.id)
@@ -55,7 +59,7 @@ def _record(context: Context, given: dict[str, Any], *, attached: bool) -> Recor
         ports.parse(text)
     target, image = _image(context, wanted, given)
     run = image.config.run
-    mounts, unnamed = _mounts(given, run.volumes)
+    mounts, unnamed = mountflags.mounts(context.store, given, run.volumes)
     asked = _options(given, command, mounts)
     defaults = ImageDefaults.from_config(run.to_json())
     plan.arguments(asked, defaults)
@@ -65,7 +69,7 @@ def _record(context: Context, given: dict[str, Any], *, attached: bool) -> Recor
         time.time(), asked, defaults,
         ports=_published(given, exposed) if asked.network == "bridge" else (),
         exposed=tuple(sorted(exposed)),
-        labels={**run.labels, **_labels([*_lines(given["label_files"]), *given["labels"]])},
+        labels={**run.labels, **labels([*_lines(given["label_files"]), *given["labels"]])},
         interactive=given["interactive"],
         once=given["interactive"] and attached,
         remove=given["remove"],
@@ -73,7 +77,7 @@ def _record(context: Context, given: dict[str, Any], *, attached: bool) -> Recor
         stop_signal=given["stop_signal"] or run.stop_signal,
         runtime=given["runtime"],
         top=given["top"],
-        volumes=tuple(unnamed),
+        volumes=unnamed,
         hosts=_hosts(given["hosts"]),
         dns=_addresses(given["dns"]),
         groups=given["groups"],
@@ -208,36 +212,8 @@ def file_rows(paths: Sequence[str]) -> list[str]:
     return rows
 
 
-def _mounts(given: dict[str, Any], image: Sequence[str]) -> tuple[tuple[Mount, ...], list[str]]:
-    """All mounts, and the names of the volumes that were made up for them."""
-    from imagetool.containers import volumes
-    from imagetool.runtime.options import Mount, parse_mount, parse_tmpfs, parse_volume
-
-    asked = [_made(parse_volume(text)) for text in given["volumes"]]
-    asked += [parse_mount(text) for text in given["mounts"]]
-    asked += [parse_tmpfs(text) for text in given["tmpfs"]]
-    targets = {mount.target.rstrip("/") for mount in asked}
-    asked += [Mount("volume", "", path) for path in image if path.rstrip("/") not in targets]
-    unnamed, found = [], []
-    for mount in asked:
-        if mount.kind == "volume" and not mount.source:
-            mount = mount._replace(source=volumes.new_name())
-            unnamed.append(mount.source)
-        found.append(mount._replace(source=os.path.abspath(mount.source)) if mount.kind == "bind" else mount)
-    return tuple(found), unnamed
-
-
-def _made(mount: Mount) -> Mount:
-    """`-v` makes a directory that is not there, as Docker does; `--mount` refuses."""
-    if mount.kind == "bind" and not os.path.lexists(mount.source):
-        try:
-            os.makedirs(mount.source)
-        except OSError as error:
-            raise ImageToolError(f"cannot make {mount.source}: {error.strerror}") from error
-    return mount
-
-
-def _labels(texts: Sequence[str]) -> dict[str, str]:
+def labels(texts: Sequence[str]) -> dict[str, str]:
+    """`--label`s as a mapping. UsageError."""
     if any(text.startswith("=") or not text for text in texts):
         raise UsageError("a label needs a name", hint=f"KEY=VALUE, not {shlex.join(texts)}")
     return {key: value for key, _, value in (text.partition("=") for text in texts)}

@@ -17,16 +17,23 @@ TITLES = {
 
 
 @click.command("df", epilog="\b\nExamples:\n  imagetool system df\n  imagetool system df -v")
-@click.option("-v", "--verbose", is_flag=True, help="Also how large each image is, and what it shares.")
+@click.option("-v", "--verbose", is_flag=True, help="Also how large each image and volume is.")
 @format_option
 @click.pass_obj
 def command(context: Context, verbose: bool, format: str | None) -> None:
-    """Show what takes space."""
+    """Show what takes space. Layers are those of images and of build steps, as files can be read from them."""
+    from imagetool.build import cache
+    from imagetool.containers import rootless
+    from imagetool.containers import usage as containers
     from imagetool.store.usage import usage
     from imagetool.units import size_text
 
+    store = context.store
+    images, *others = usage(store)
+    steps = cache.usage(store)
+    rootless.enter()  # in volumes there may be directories of other ids
     rows = []
-    for each in usage(context.store):
+    for each in (images, containers.containers(store), containers.local_volumes(store), steps, *others):
         share = f" ({100 * each.reclaimable // each.size}%)" if each.size else ""
         rows.append(
             {
@@ -40,6 +47,7 @@ def command(context: Context, verbose: bool, format: str | None) -> None:
     show_rows(rows, list(TITLES), TITLES, format)
     if verbose:
         _show_images(context)
+        _show_volumes(context)
 
 
 def _show_images(context: Context) -> None:
@@ -61,4 +69,18 @@ def _show_images(context: Context) -> None:
         for each in sharing.shares(context.store)
     ]
     click.echo("\nImages space usage:\n")
+    show_rows(rows, list(titles), titles)
+
+
+def _show_volumes(context: Context) -> None:
+    from imagetool.containers import folder, volumes
+    from imagetool.units import size_text
+
+    titles = {"Name": "VOLUME NAME", "Links": "LINKS", "Size": "SIZE"}
+    used = folder.volume_users(context.store)
+    rows = [
+        {"Name": each.name, "Links": len(used.get(each.name, ())), "Size": size_text(volumes.size(each))}
+        for each in volumes.listing(context.store)
+    ]
+    click.echo("\nLocal Volumes space usage:\n")
     show_rows(rows, list(titles), titles)

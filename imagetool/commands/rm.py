@@ -7,10 +7,10 @@ import click
 from imagetool.commands.context import Context, each
 
 
-@click.command("rm", epilog="\b\nExamples:\n  imagetool rm web\n  imagetool rm -f $(imagetool ps -aq)")
+@click.command("rm", epilog="\b\nExamples:\n  imagetool rm -v web\n  imagetool rm -f $(imagetool ps -aq)")
 @click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
 @click.option("-f", "--force", is_flag=True, help="Also one that runs: it is killed.")
-@click.option("-v", "--volumes", is_flag=True, help="Accepted for Docker's sake: unnamed volumes always go.")
+@click.option("-v", "--volumes", is_flag=True, help="Also the volumes without a name that were made for it.")
 @click.pass_obj
 def command(context: Context, names: tuple[str, ...], force: bool, volumes: bool) -> None:
     """Remove containers."""
@@ -19,7 +19,7 @@ def command(context: Context, names: tuple[str, ...], force: bool, volumes: bool
     rootless.enter()  # in volumes there may be files of other ids
 
     def one(name: str) -> None:
-        life.remove(context.store, folder.find(context.store, name), force=force)
+        life.remove(context.store, folder.find(context.store, name), force=force, volumes=volumes)
         click.echo(name)
 
     each(names, one)

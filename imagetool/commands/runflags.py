@@ -27,6 +27,7 @@ _OPTIONS = [
     _many("--env-file", "env_files", metavar="FILE", help="Set those of a file."),
     _many("-v", "--volume", "volumes", metavar="[SOURCE:]TARGET[:ro]", help="Mount a directory or a volume."),
     _many("--mount", "mounts", metavar="KEY=VALUE,...", help="The same: type=bind|volume|tmpfs,source=,target=."),
+    _many("--volumes-from", metavar="CONTAINER[:ro]", help="Mount what another container has mounted."),
     _many("--tmpfs", "tmpfs", metavar="TARGET[:OPTIONS]", help="Mount a tmpfs."),
     click.option("-w", "--workdir", default="", metavar="DIR", help="Working directory."),
     click.option("-u", "--user", default="", metavar="USER[:GROUP]", help="Whom it runs as."),

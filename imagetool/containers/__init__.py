@@ -11,7 +11,8 @@
     ROOT/containers/ID/{hosts,hostname,resolv.conf}    shown in the container's /etc
     ROOT/containers/ID/log              a JSON line for each line of output
     ROOT/containers/ID/attach           the monitor's socket, see `frames`
-    ROOT/volumes/NAME/                  named volumes
+    ROOT/volumes/NAME/                  volumes; those without a name have 64 hexadecimal digits
+    ROOT/volumes/.NAME                  labels of a volume that has some
 
 A process that is killed at any point leaves a state that is still true: what is recorded as running counts only
 while a process of that id and start time lives.

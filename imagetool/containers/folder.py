@@ -82,7 +82,7 @@ def find(store: Store, text: str) -> Container:
 
 def create(store: Store, asked: Record) -> Record:
     """Publishes a container, whole or not at all; a name is made up where it has none. Conflict."""
-    with store.lease() as lease, _naming(store), disk.errors("cannot make the container"):
+    with store.lease() as lease, naming(store), disk.errors("cannot make the container"):
         lease.pin(digests.parse(asked.manifest))
         taken = {one.name: one.id for one in listing(store)}
         if asked.name in taken:
@@ -102,7 +102,7 @@ def create(store: Store, asked: Record) -> Record:
 def rename(store: Store, container: Container, name: str) -> None:
     """NotFound, Conflict, UsageError; nothing is changed then."""
     names.check(name)
-    with _naming(store):
+    with naming(store):
         for one in listing(store):
             if one.name == name:
                 raise Conflict(
@@ -113,7 +113,7 @@ def rename(store: Store, container: Container, name: str) -> None:
 
 def change(store: Store, container: Container, edit: Callable[[Record], Record]) -> Record:
     """Another record in place of the container's; gives it. NotFound when it has gone meanwhile."""
-    with _naming(store):
+    with naming(store):
         found = record.load(container.directory)
         if found is None:
             raise NotFound(f"No such container: {container.name}")
@@ -135,22 +135,40 @@ def holding(container: Container) -> Iterator[None]:
         os.close(lock)
 
 
-def remove(store: Store, container: Container) -> None:
-    """Takes it away with its RW layer and its unnamed volumes; it does not run. Conflict."""
+def volume_users(store: Store) -> dict[str, list[str]]:
+    """Name of a volume -> IDs of the containers that have it, running or not."""
+    found: dict[str, list[str]] = {}
+    for one in listing(store):
+        for name in dict.fromkeys(m.source for m in one.record.options.mounts if m.kind == "volume"):
+            found.setdefault(name, []).append(one.id)
+    return found
+
+
+def remove(store: Store, container: Container, *, volumes: bool) -> None:
+    """Takes it away with its RW layer and, if so wanted, its unnamed volumes; it does not run. Conflict."""
     with holding(container):
-        delete(store, container.record)
+        delete(store, container.record, volumes=volumes)
 
 
-def delete(store: Store, gone: Record) -> None:
+def delete(store: Store, gone: Record, *, volumes: bool) -> None:
     """The same for who holds the container's lock. A crash leaves what the next listing clears away."""
-    from imagetool.containers import volumes
-
     directory = directory_of(store, gone.id)
     remains.clear(store, gone)
     disk.unlink(f"{directory}/{record.FILE}")
     rootfs.remove_tree(directory)
-    for name in gone.volumes:
-        volumes.remove(store, name)
+    if volumes and gone.volumes:
+        _remove_volumes(store, gone.volumes)
+
+
+def _remove_volumes(store: Store, names: tuple[str, ...]) -> None:
+    """Those that no other container has, by --volumes-from."""
+    from imagetool.containers import volumes
+
+    with naming(store):
+        used = volume_users(store)
+        for name in names:
+            if name not in used:
+                volumes.remove(store, name)
 
 
 def _sweep(directory: str) -> None:
@@ -171,6 +189,7 @@ def _sweep(directory: str) -> None:
 
 
 @contextmanager
-def _naming(store: Store) -> Iterator[None]:
+def naming(store: Store) -> Iterator[None]:
+    """No container comes to be meanwhile, nor gets another name or record."""
     with disk.errors("cannot lock the containers"), locked(store.layout.lock("containers")):
         yield

@@ -137,8 +137,8 @@ def wait(container: Container) -> int:
     return states.seen(container.directory, watched=False).exit_code
 
 
-def remove(store: Store, container: Container, *, force: bool) -> None:
-    """Conflict while it runs, unless forced."""
+def remove(store: Store, container: Container, *, force: bool, volumes: bool = False) -> None:
+    """Conflict while it runs, unless forced. `volumes`: the unnamed ones go too, as at an end with --rm."""
     if container.state.running or container.state.status == "restarting":
         if not force:
             status = listing.state_word(container.state)
@@ -148,7 +148,7 @@ def remove(store: Store, container: Container, *, force: bool) -> None:
     _wait_until_let_go(store, container)
     found = folder.load(store, container.id)
     if found is not None:
-        folder.remove(store, found)
+        folder.remove(store, found, volumes=volumes or found.record.remove)
 
 
 def _wait_until_let_go(store: Store, container: Container) -> None:

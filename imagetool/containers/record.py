@@ -60,7 +60,7 @@ class Record(NamedTuple):
     stop_signal: str = ""
     runtime: str = ""
     top: str = "auto"
-    volumes: tuple[str, ...] = ()  # unnamed ones, which go with it
+    volumes: tuple[str, ...] = ()  # the unnamed ones that were made for it
     hosts: tuple[tuple[str, str], ...] = ()  # name, address: further lines of /etc/hosts
     dns: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()  # further ones, as they were given

@@ -72,7 +72,7 @@ def test_row_31_environment_ports_and_volumes(box: Cli) -> None:
     assert box("container", "inspect", "-f", "{{json .Config.ExposedPorts}}", "vv").strip() == '{"80/tcp":{}}'
     (volume,) = os.listdir(box.root / "volumes")
     assert (box.root / "volumes" / volume / "f").read_text() == "x\n"
-    box("rm", "vv")
+    box("rm", "-v", "vv")
     assert os.listdir(box.root / "volumes") == []
 
 

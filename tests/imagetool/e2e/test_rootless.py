@@ -121,7 +121,7 @@ def test_volumes_and_binds(mine: Cli) -> None:
     (volume,) = os.listdir(mine.root / "volumes")
     owner = (mine.root / "volumes" / volume / "f").stat().st_uid
     assert owner == (SUB_ID + 32 if ranges(mine) else USER.pw_uid)
-    mine("rm", "vv")
+    mine("rm", "-v", "vv")
     assert os.listdir(mine.root / "volumes") == []
 
 
