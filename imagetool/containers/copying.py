@@ -14,6 +14,7 @@ from typing import IO, Any, NamedTuple
 
 from imagetool.containers import folder, remains, rootfs, rootless
 from imagetool.containers.folder import Container
+from imagetool.containers.shutin import shut_in
 from imagetool.errors import ImageToolError, NotFound, UsageError
 from imagetool.store.store import Store
 
@@ -160,7 +161,7 @@ def _transfer(
         os.close(told)
         os.close(reader if inside == "writer" else writer)
         own, side, mode = (reader, unpack, "rb") if inside == "reader" else (writer, pack, "wb")
-        _shut_in(root, tell, lambda: _run(side, own, mode))
+        shut_in(root, tell, own, lambda: _run(side, own, mode))
     os.close(tell)
     os.close(writer if inside == "writer" else reader)
     failed: BaseException | None = None
@@ -181,20 +182,6 @@ def _transfer(
 def _run(side: Callable[[IO[bytes]], None], fd: int, mode: str) -> None:
     with os.fdopen(fd, mode) as stream:
         side(stream)
-
-
-def _shut_in(root: int, tell: int, action: Callable[[], None]) -> None:
-    """Never returns."""
-    try:
-        os.fchdir(root)
-        os.chroot(".")
-        action()
-    except BaseException as error:
-        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        name = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
-        os.write(tell, f"{name}{text}".encode(errors="replace"))
-    finally:
-        os._exit(0)
 
 
 def _found(place: Landing) -> Landing:

@@ -160,5 +160,14 @@ def attach(mount: int, target: int) -> None:
 
 def bounding_set() -> int:
     """The capabilities that this process could give at most, as a mask."""
+    return _capability_set("CapBnd:")
+
+
+def permitted_set() -> int:
+    """The capabilities that this process has."""
+    return _capability_set("CapPrm:")
+
+
+def _capability_set(name: str) -> int:
     with open("/proc/self/status") as file:
-        return next((int(line.split()[1], 16) for line in file if line.startswith("CapBnd:")), 0)
+        return next((int(line.split()[1], 16) for line in file if line.startswith(name)), 0)
