@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from struct import Struct, error
 from typing import NamedTuple
 from zlib import crc32
@@ -284,6 +284,10 @@ class Index:
             return [self._link(position) for position in range(low, high)]
         except IndexError:
             raise self.damaged("a hard link is out of bounds") from None
+
+    def linked(self) -> Iterator[int]:
+        """The entries of all hard-linked inodes."""
+        return map(self._link, range(self.links))
 
     def _link(self, position: int) -> int:
         at = self.links_at + 4 * position

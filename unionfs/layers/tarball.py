@@ -138,6 +138,10 @@ class TarLayer:
             raise self._index.damaged("the root is a hard link")
         return paths
 
+    def linked(self) -> Iterator[tuple[bytes, ...]]:
+        """Every path of every inode that has several."""
+        return map(self.path, self._index.linked())
+
     def path(self, handle: Number) -> tuple[bytes, ...]:
         names = []
         while handle:
