@@ -81,6 +81,7 @@ def _record(context: Context, given: dict[str, Any], *, attached: bool) -> Recor
         hosts=_hosts(given["hosts"]),
         dns=_addresses(given["dns"]),
         groups=given["groups"],
+        layer_size=_layer_size(given["size"]),
         rootless=os.geteuid() != 0,
     )  # fmt: skip
 
@@ -190,6 +191,17 @@ def _resources(given: dict[str, Any]) -> Resources:
         cpuset_cpus=given["cpuset_cpus"],
         pids=given["pids_limit"],
     )
+
+
+def _layer_size(text: str) -> int:
+    from imagetool.containers import limited
+    from imagetool.runtime.options import parse_size
+
+    if not text:
+        return 0
+    size = parse_size(text)
+    limited.check(size)
+    return size
 
 
 def _environment(given: dict[str, Any]) -> list[str]:

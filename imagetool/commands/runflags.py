@@ -60,6 +60,7 @@ _OPTIONS = [
                  help="How readily it is killed when memory is short."),
     _many("--ulimit", "ulimits", metavar="NAME=SOFT[:HARD]", help="A resource limit."),
     click.option("--shm-size", default="", metavar="SIZE", help="Size of /dev/shm; 64m."),
+    click.option("--size", default="", metavar="SIZE", help="Limit of its own files, as in 10g."),
     click.option("--init", is_flag=True, help="A first process that reaps others."),
     _many("-l", "--label", "labels", metavar="KEY[=VALUE]", help="A label."),
     _many("--label-file", "label_files", metavar="FILE", help="Labels, one a line."),

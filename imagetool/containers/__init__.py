@@ -7,6 +7,7 @@
     ROOT/containers/ID/config.json      the runtime specification of the last start: the directory is the bundle
     ROOT/containers/ID/rootfs           mount point of the union while it runs
     ROOT/containers/ID/top/{upper,work} the RW layer
+    ROOT/containers/ID/top.ext4         the file system that is mounted on top/ where the RW layer has a limit
     ROOT/containers/ID/stubs/           the lowest layer: mount points, so that none comes to be in the RW layer
     ROOT/containers/ID/{hosts,hostname,resolv.conf}    shown in the container's /etc
     ROOT/containers/ID/log              a JSON line for each line of output

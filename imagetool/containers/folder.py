@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from imagetool import digest as digests
-from imagetool.containers import names, record, remains, rootfs
+from imagetool.containers import limited, names, record, remains, rootfs
 from imagetool.containers import state as states
 from imagetool.containers.record import Record
 from imagetool.containers.state import State
@@ -90,8 +90,10 @@ def create(store: Store, asked: Record) -> Record:
             raise Conflict(text, hint="remove or rename that one, or choose another name")
         made = asked if asked.name else asked._replace(name=names.choose(taken))
         temporary = lease.temporary()
-        for name in ("rootfs", "top/upper", "top/work"):
+        for name in ("rootfs", "top") if made.layer_size else ("rootfs", "top/upper", "top/work"):
             os.makedirs(f"{temporary}/{name}")
+        if made.layer_size:
+            limited.make(temporary, made.layer_size)
         with open(f"{temporary}/roots", "w") as file:
             file.write(f"{made.manifest}\n")
         record.save(temporary, made)
@@ -155,6 +157,7 @@ def delete(store: Store, gone: Record, *, volumes: bool) -> None:
     directory = directory_of(store, gone.id)
     remains.clear(store, gone)
     disk.unlink(f"{directory}/{record.FILE}")
+    limited.detach(directory)
     rootfs.remove_tree(directory)
     if volumes and gone.volumes:
         _remove_volumes(store, gone.volumes)
@@ -183,6 +186,7 @@ def _sweep(directory: str) -> None:
         return
     with suppress(ImageToolError):  # the next one tries again
         rootfs.unmount(f"{directory}/rootfs")
+        limited.detach(directory)
         rootfs.remove_tree(directory)
     if lock >= 0:
         os.close(lock)

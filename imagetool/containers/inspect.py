@@ -62,6 +62,7 @@ def _document(container: Container) -> dict[str, Any]:
             "NanoCpus": asked.resources.nano_cpus,
             "PidsLimit": asked.resources.pids or None,
             "Runtime": record.runtime or "builtin",
+            "StorageOpt": {"size": str(record.layer_size)} if record.layer_size else None,
         },
         "GraphDriver": {
             "Name": "unionfs",

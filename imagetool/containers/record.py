@@ -64,6 +64,7 @@ class Record(NamedTuple):
     hosts: tuple[tuple[str, str], ...] = ()  # name, address: further lines of /etc/hosts
     dns: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()  # further ones, as they were given
+    layer_size: int = 0  # bytes that the RW layer may take; 0: what there is
     rootless: bool = False  # made by a user: owners of its files are kept in attributes
 
     def to_json(self) -> bytes:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from imagetool.containers import rootless
+from imagetool.containers import limited, rootless
 from imagetool.containers.record import Record
 from imagetool.errors import StoreError
 from imagetool.spec import Descriptor
@@ -45,6 +45,7 @@ def lowers(store: Store, record: Record) -> list[str]:
 def mount(store: Store, record: Record, directory: str) -> None:
     """Mounts on DIRECTORY/rootfs; the server outlives this process. SetupError, ImageToolError: there is no mount."""
     unmount(f"{directory}/rootfs")
+    limited.attach(directory)
     with disk.errors("cannot prepare the container's files"):
         for name in ("top/upper", "top/work"):
             os.makedirs(f"{directory}/{name}", exist_ok=True)
@@ -143,7 +144,9 @@ def wait_until_free(directory: str) -> None:
 
 
 def sync(directory: str) -> None:
-    """What processes have written is in the RW layer, and not only in the kernel's cache of the mount."""
+    """What processes have written is in the RW layer, and not only in the kernel's cache of the mount; and the layer
+    is there to be read."""
+    limited.attach(directory)
     if not is_mounted(os.path.realpath(f"{directory}/rootfs")):
         return
     import ctypes
@@ -160,7 +163,7 @@ def sync(directory: str) -> None:
 def size(directory: str) -> int:
     """Bytes of the regular files of the RW layer, each inode once."""
     total, known = 0, set()
-    with suppress(OSError):
+    with suppress(OSError, StoreError):
         sync(directory)
     for folder, _, files in os.walk(f"{directory}/top/upper"):
         for name in files:
