@@ -7,6 +7,7 @@ import socket
 import threading
 from contextlib import suppress
 
+from imagetool.build import owners
 from imagetool.build.runmount import RunMount
 
 _CHUNK = 1 << 14
@@ -50,7 +51,7 @@ def serve(path: str, agent: str, wanted: RunMount) -> Forwarder:
         listener.bind(
             f"/proc/self/fd/{directory}/{os.path.basename(path)}"
         )  # whole paths can be too long for it
-        os.chown(path, wanted.uid, wanted.gid)
+        owners.give_here(path, wanted.uid, wanted.gid)
         os.chmod(path, wanted.mode)
         listener.listen()
     except BaseException:

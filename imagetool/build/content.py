@@ -90,7 +90,7 @@ class FilePart(NamedTuple):
 
     def items(self) -> Iterator[Item]:
         with self.tree.opened(self.found.path[:-1]) as fd:
-            yield _item(self.tree, fd, self.found.path[-1], self.found.stat, ())
+            yield _item(self.tree, fd, self.found.path, self.found.stat, ())
 
 
 class FolderPart(NamedTuple):
@@ -126,7 +126,7 @@ class FolderPart(NamedTuple):
             with self.tree.opened(folder.path) as fd:
                 yield _directory(self.tree, fd, folder, path)
                 for name, info in folder.others:
-                    item = _item(self.tree, fd, name, info, (*path, name))
+                    item = _item(self.tree, fd, (*folder.path, name), info, (*path, name))
                     if info.st_nlink > 1:
                         earlier = first.setdefault((info.st_dev, info.st_ino), item.path)
                         item = item._replace(first=None if earlier is item.path else earlier)
@@ -163,9 +163,8 @@ class _Facts:
             self._tree.memory.put(info, digest)
         mode = info.st_mode
         rdev = info.st_rdev if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else 0
-        if not self._tree.owners:
-            return fact(shown, mode, 0, 0, rdev, digest)
-        return fact(shown, mode, info.st_uid, info.st_gid, rdev, digest)
+        uid, gid = self._tree.owner((*folder, name) if name else folder, info)
+        return fact(shown, mode, uid, gid, rdev, digest)
 
     def _descriptor(self, folder: Names) -> int:
         if folder is not self._folder:
@@ -223,16 +222,16 @@ def xattrs_of(parent: int, name: str) -> Xattrs:
 
 def _directory(tree: Tree, fd: int, folder: Folder, path: Names) -> Item:
     info = folder.stat
-    uid, gid = (info.st_uid, info.st_gid) if tree.owners else (0, 0)
+    uid, gid = tree.owner(folder.path, info)
     attributes = xattrs_of(fd, "")  # they are asked for when all below is done, and `fd` closed
     return Item(
         path, info.st_mode, uid, gid, info.st_mtime_ns, implied=folder.implied, xattrs=lambda: attributes
     )
 
 
-def _item(tree: Tree, parent: int, name: str, info: os.stat_result, path: Names) -> Item:
-    uid, gid = (info.st_uid, info.st_gid) if tree.owners else (0, 0)
-    mode = info.st_mode
+def _item(tree: Tree, parent: int, where: Names, info: os.stat_result, path: Names) -> Item:
+    uid, gid = tree.owner(where, info)
+    name, mode = where[-1], info.st_mode
     item = Item(path, mode, uid, gid, info.st_mtime_ns, xattrs=partial(xattrs_of, parent, name))
     if stat.S_ISREG(mode):
         return item._replace(copy=partial(_copy, parent, name))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from imagetool.build import places
 from imagetool.build.content import Document, FilePart, FolderPart, Part
 from imagetool.build.ignore import Ignore
+from imagetool.build.owners import REAL, Giver
 from imagetool.build.trees import Folder, Found, Names, Tree, clean, split
 from imagetool.errors import UsageError
 from imagetool.store import disk
@@ -39,6 +40,7 @@ class CopyOptions(NamedTuple):
     gid: int | None = None
     chmod: str = ""  # octal, or symbolic as in chmod(1)
     workdir: str = "/"  # what a relative destination starts from
+    giver: Giver = REAL
 
 
 class Sources:
@@ -157,7 +159,7 @@ def apply(sources: Sources, root: str, destination: str, options: CopyOptions) -
     from imagetool.build import modes
     from imagetool.build.landing import Looks
 
-    looks = Looks(options.uid, options.gid, modes.parse(options.chmod))
+    looks = Looks(options.uid, options.gid, modes.parse(options.chmod), options.giver)
     path = posixpath.normpath(
         posixpath.join(options.workdir or "/", destination)
     )  # before links, as Docker does

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-from imagetool.build import copying
+from imagetool.build import copying, owners
 from imagetool.build.cache import Result
 from imagetool.build.copying import CopyOptions, Sources
 from imagetool.build.instructions import Transfer
@@ -85,21 +85,24 @@ class _Transfer(FileStep):
         self.content()
         if self._item.link or not state.layers:
             upper = job.scratch.directory()
-            self._apply(upper)
-            result = job.packed(state, upper)
+            notes = self._apply(upper)
         else:
             with job.workspace.changing(state) as top:
-                self._apply(top.root)
-            upper, result = top.upper, job.packed(state, top.upper)
-        return Made(result._replace(content=self.content()), None if self._item.link else upper)
+                notes = self._apply(top.root)
+            upper = top.upper
+        noted = notes.write(upper)
+        result = job.packed(state, upper, noted=noted)
+        return Made(result._replace(content=self.content()), None if self._item.link or noted else upper)
 
-    def _apply(self, root: str) -> None:
+    def _apply(self, root: str) -> owners.Notes:
         assert self._sources is not None
         item = self._item
         uid, gid = self._owner()
-        options = CopyOptions(uid, gid, item.chmod, self._state.run.working_dir or "/")
+        notes = owners.Notes(root)
+        options = CopyOptions(uid, gid, item.chmod, self._state.run.working_dir or "/", notes.giver)
         with self._tree():
             copying.apply(self._sources, root, item.target, options)
+        return notes
 
     def content(self) -> str:
         """Of all that is copied; for another stage's, too, as its layers may differ in other places."""
@@ -132,7 +135,7 @@ class _Transfer(FileStep):
             return
         if self._opened is None:
             root = self._job.workspace.view(self._source)
-            self._opened = self._undo.enter_context(Tree(root, owners=True))
+            self._opened = self._undo.enter_context(self._job.tree_of(self._source, root))
         yield self._opened
 
     def _what(self) -> dict[str, Json]:
@@ -174,14 +177,16 @@ class _Workdir(FileStep):
         job, state = self._job, self._state
         if not state.layers:
             upper = job.scratch.directory()
-            _make_directories(upper, self._path, 0, 0)
+            _make_directories(upper, self._path, 0, 0, owners.REAL)
             return Made(job.packed(state, upper), upper)
         from imagetool.containers.prepare import user_of
 
         with job.workspace.changing(state) as top:
             user = user_of(state.run.user, top.root)
-            _make_directories(top.root, self._path, user.uid, user.gid)
-        return Made(job.packed(state, top.upper), top.upper)
+            notes = owners.Notes(top.root)
+            _make_directories(top.root, self._path, user.uid, user.gid, notes.giver)
+        noted = notes.write(top.upper)
+        return Made(job.packed(state, top.upper, noted=noted), None if noted else top.upper)
 
 
 def transfer(job: Job, stage: Stage, state: State, item: Transfer, full: Expand) -> FileStep:
@@ -209,7 +214,7 @@ def _expanded_text(text: str, state: State) -> str:
     return traced(text, state.scope.values(), quotes=False).text
 
 
-def _make_directories(root: str, path: str, uid: int, gid: int) -> None:
+def _make_directories(root: str, path: str, uid: int, gid: int, giver: owners.Giver) -> None:
     """The directory and its parents beneath the root; those that are new belong to the user."""
     from imagetool.runtime.inroot import open_in_root
 
@@ -222,7 +227,7 @@ def _make_directories(root: str, path: str, uid: int, gid: int) -> None:
                 fd = open_in_root(top, part)
             except FileNotFoundError:
                 fd = open_in_root(top, part, make="dir")
-                os.chown(f"/proc/self/fd/{fd}", uid, gid)
+                giver.chown(fd, "", uid, gid)
                 os.chmod(f"/proc/self/fd/{fd}", 0o755)  # whatever the umask
             is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
             os.close(fd)

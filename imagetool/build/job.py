@@ -110,6 +110,14 @@ class Job:
                 self._images[key] = image
             return self._images[key]
 
+    def tree_of(self, state: State, root: str) -> Tree:
+        """The files of a state, which are in the directory `root`, with their owners."""
+        from imagetool.build import owners
+
+        if not owners.are_noted():
+            return Tree(root, owners=True)
+        return Tree(root, owners=owners.Lookup(self._lowers(state)))
+
     def source(self, meant: int | str) -> State:
         """What a `--from` or `from=` means: a stage that is complete, or an image."""
         return self.states[meant] if isinstance(meant, int) else from_image(self.image(meant), Scope())
@@ -135,12 +143,15 @@ class Job:
         if self.given_up.is_set():
             raise ImageToolError("the build was given up")
 
-    def packed(self, state: State, upper: str) -> Result:
-        """The change in an upper directory, over the files of `state`, as a layer in the store; nothing is no layer."""
+    def packed(self, state: State, upper: str, *, noted: bool = False) -> Result:
+        """The change in an upper directory, over the files of `state`, as a layer in the store; nothing is no layer.
+
+        `noted`: something in it is not what it is on disk (see `owners`).
+        """
         from imagetool.archive import pack
         from imagetool.build import owners
 
-        options = owners.reading(self.options.epoch)
+        options = owners.reading(self.options.epoch, noted=noted)
         with self.lease.new_layer() as ingest, disk.errors("cannot read the files of a step"):
             made = pack.pack(upper, ingest.feed, self._lowers(state), options)
             if not made.members:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from imagetool.build.content import Item, Names
+from imagetool.build.owners import REAL, Giver
 from imagetool.errors import UsageError
 from unionfs import sysfd
 
@@ -22,6 +23,7 @@ class Looks(NamedTuple):
     uid: int | None = None
     gid: int | None = None
     mode: Callable[[int], int] = stat.S_IMODE
+    giver: Giver = REAL
 
     def owner(self, item: Item) -> tuple[int, int]:
         return (item.uid if self.uid is None else self.uid, item.gid if self.gid is None else self.gid)
@@ -29,7 +31,7 @@ class Looks(NamedTuple):
     def make(self, parent: int, name: str) -> None:
         """A directory that the destination needs and does not have."""
         os.mkdir(name, 0o700, dir_fd=parent)
-        sysfd.chown(parent, os.fsencode(name), self.uid or 0, self.gid or 0)
+        self.giver.chown(parent, name, self.uid or 0, self.gid or 0)
         sysfd.chmod(parent, os.fsencode(name), 0o755)
 
 
@@ -117,8 +119,7 @@ class Landing:
         fd = os.open(name, _DIRECTORY, dir_fd=parent)
         self._open.append((name, fd, None if keeps else item))
 
-    @staticmethod
-    def _make(item: Item, parent: int, name: str) -> None:
+    def _make(self, item: Item, parent: int, name: str) -> None:
         if item.copy is not None:
             fd = os.open(name, _NEW, 0o600, dir_fd=parent)
             try:
@@ -128,7 +129,7 @@ class Landing:
         elif stat.S_ISLNK(item.mode):
             os.symlink(item.target, name, dir_fd=parent)
         else:
-            os.mknod(name, stat.S_IFMT(item.mode) | 0o600, item.rdev, dir_fd=parent)
+            self._looks.giver.mknod(parent, name, stat.S_IFMT(item.mode), item.rdev)
 
     def _link(self, first: Names, name: str) -> None:
         """The earlier name is found anew: every directory on the way is one of ours, and opened without following."""
@@ -145,7 +146,7 @@ class Landing:
     def _finish(self, fd: int, name: str, item: Item) -> None:
         """Owner, mode, attributes, times: in this order, as each of them changes what comes before."""
         raw = os.fsencode(name)
-        sysfd.chown(fd, raw, *self._looks.owner(item))
+        self._looks.giver.chown(fd, name, *self._looks.owner(item))
         if not stat.S_ISLNK(item.mode):
             sysfd.chmod(fd, raw, self._looks.mode(item.mode))
         for key, value in item.xattrs().items():

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from imagetool.build import agent
+from imagetool.build import agent, owners
 from imagetool.build.runmount import RunMount
 from imagetool.build.scratch import Scratch
 from imagetool.build.secrets import Secret
@@ -105,7 +105,7 @@ class Mounts:
                 if not os.path.isdir(path):
                     fresh = self._scratch.directory()
                     fill(one, fresh)
-                    os.chown(fresh, one.uid, one.gid)
+                    owners.give_here(fresh, one.uid, one.gid)
                     os.chmod(fresh, one.mode)
                     os.rename(fresh, path)
         return path
@@ -143,7 +143,7 @@ class Mounts:
         if data is not None:
             with open(disk.create(path), "wb") as file:
                 file.write(data)
-            os.chown(path, one.uid, one.gid)
+            owners.give_here(path, one.uid, one.gid)
             os.chmod(path, one.mode)
         return path
 

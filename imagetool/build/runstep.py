@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from imagetool.build import copying, runmount, settings
+from imagetool.build import copying, owners, runmount, settings
 from imagetool.build.command import Command
 from imagetool.build.display import Channel
 from imagetool.build.errors import CommandFailed
@@ -19,7 +19,6 @@ from imagetool.build.runmount import RunMount
 from imagetool.build.scope import PREDEFINED
 from imagetool.build.settings import Expand
 from imagetool.build.state import State, ran
-from imagetool.build.trees import Tree
 from imagetool.errors import UsageError
 from imagetool.spec.fields import Json
 
@@ -133,7 +132,7 @@ class RunStep(FileStep):
                     raise CommandFailed(command.argv, code)
                 leftovers.remove(top.root, hidden)
             channel.line(f"Removing intermediate container {name}")
-            return Made(job.packed(state, top.upper), top.upper)
+            return Made(job.packed(state, top.upper), top.upper if top.stacks else None)
 
     def _explore(self, runner: Runner, root: str, command: Command) -> None:
         if self._job.options.debug_shell:
@@ -193,11 +192,11 @@ class RunStep(FileStep):
     def _fill(self, one: RunMount, directory: str) -> None:
         """The first content of a cache."""
         if one.stage:
-            root = self._job.workspace.view(self._job.source(self._meant(one)))
-            with Tree(root, owners=True) as tree:
-                copying.apply(
-                    copying.resolve(tree, [one.source or "/"]), directory, "/", copying.CopyOptions()
-                )
+            source = self._job.source(self._meant(one))
+            root = self._job.workspace.view(source)
+            with self._job.tree_of(source, root) as tree:
+                found = copying.resolve(tree, [one.source or "/"])
+                copying.apply(found, directory, "/", copying.CopyOptions(giver=owners.HERE))
 
 
 def words(item: Run, shell: Sequence[str]) -> tuple[tuple[str, ...], str]:

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 from imagetool.build import places
 from imagetool.build.glob import compiled, match
@@ -24,6 +24,14 @@ Names = tuple[str, ...]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK = 512  # of a tar
+
+
+class OwnersOf(Protocol):
+    """Knows whose files are, where the file system does not."""
+
+    def owner(self, path: Names) -> tuple[int, int]: ...
+
+    def close(self) -> None: ...
 
 
 class Folder:
@@ -80,12 +88,12 @@ class Tree:
         *,
         ignore: Ignore | None = None,
         memory: Memory | None = None,
-        owners: bool = False,
+        owners: bool | OwnersOf = False,
     ) -> None:
         self.root = os.fspath(root)
         self.ignore = ignore or Ignore()
         self.memory = memory or Memory()
-        self.owners = owners
+        self._owners = owners
         self._fd = -1
         self._scanned: dict[Names, Folder] = {}
 
@@ -98,6 +106,14 @@ class Tree:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._fd)
+        if not isinstance(self._owners, bool):
+            self._owners.close()
+
+    def owner(self, path: Names, info: os.stat_result) -> tuple[int, int]:
+        """Whose a file is when it is copied."""
+        if isinstance(self._owners, bool):
+            return (info.st_uid, info.st_gid) if self._owners else (0, 0)
+        return self._owners.owner(path)
 
     def transfer_size(self) -> int:
         """Bytes of a tar of all that is not ignored: what "Sending build context" shows."""

@@ -45,10 +45,14 @@ Layers = Sequence[tuple[Descriptor, Digest]]
 
 
 class Top(NamedTuple):
-    """A writable root, and the directory in overlayfs's format that has nothing but what was changed."""
+    """A writable root, and the directory in overlayfs's format that has nothing but what was changed.
+
+    `stacks`: the kernel can have it below the next step.
+    """
 
     root: str
     upper: str
+    stacks: bool = True
 
 
 class Workspace:
@@ -86,7 +90,7 @@ class Workspace:
         """
         upper = self._scratch.directory()
         below = list(stubs) or [self.place()] * (not state.layers)
-        if self._top != "fuse":
+        if self._top != "fuse" and not (stubs and self._needs_union(state)):
             lowers = [*self._lowers(state), *below]
             _take_root(lowers[0], upper)
             work = self._scratch.directory()
@@ -106,7 +110,7 @@ class Workspace:
                 return
         work = self._scratch.directory()
         with self._union(state, below, upper, work) as root:
-            yield Top(root, upper)
+            yield Top(root, upper, stacks=not owners.is_unindexed())
         _wait_until_free(upper)
 
     @contextmanager
@@ -181,6 +185,10 @@ class Workspace:
         """Whether a command may change a file under one of its names only. The kernel tells file systems apart by
         their UUID: ours have none, and some disks have none either."""
         return not hardlinks.are_kept(work) and hardlinks.there_are(self._tars(state.layers))
+
+    def _needs_union(self, state: State) -> bool:
+        """The same, where that is known before a mount."""
+        return self._top == "auto" and owners.is_unindexed() and hardlinks.there_are(self._tars(state.layers))
 
     def _read_only(self, state: State, fresh: tuple[str, ...]) -> str:
         lowers = self._lowers(state)
