@@ -70,6 +70,7 @@ def _become(request: dict[str, Any]) -> None:
     _Progress.stage = "creating namespaces"
     joined_root = _enter_namespaces(request)
     process["may_set_groups"] = identity.may_set_groups()
+    linux.new_session_keyring()
     terminal = _enter_root(request, joined_root)
     _announce(terminal)
     _Progress.stage = "taking the identity of the user"

@@ -84,7 +84,6 @@ def _set_capabilities(sets: tuple[int, int, int, int, int]) -> None:
     """sets: bounding, effective, permitted, inheritable, ambient, as masks."""
     _, effective, permitted, inheritable, ambient = sets
     linux.capset(effective, permitted, inheritable)
-    linux.prctl(linux.PR_CAP_AMBIENT, linux.PR_CAP_AMBIENT_CLEAR_ALL)
     for number in range(CAP_LAST + 1):
         if ambient >> number & 1:
             linux.prctl(linux.PR_CAP_AMBIENT, linux.PR_CAP_AMBIENT_RAISE, number)

@@ -24,6 +24,9 @@ from imagetool.runtime.cgroups import Cgroup
 from imagetool.runtime.errors import CommandNotFound, NotExecutable, SandboxError
 
 _NOT_FOUND = ("executable file", "no such file or directory")
+_VARIABLES = ("PATH", "HOME", "TMPDIR", "XDG_RUNTIME_DIR", "LD_LIBRARY_PATH")
+"""What a runtime may need itself. LISTEN_FDS and NOTIFY_SOCKET it would pass on to the container."""
+
 _NOT_EXECUTABLE = ("permission denied", "is a directory", "exec format error", "not permitted")
 
 
@@ -76,10 +79,9 @@ class OciRuntime:
 
     def call(self, bundle: Path, *words: str, check: bool = True, command: str = "") -> None:
         """Run the runtime for its effect; its failure is ours, in its words."""
-        done = subprocess.run(
-            [self.program, "--root", str(self._state(bundle)), *words],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False,
-        )  # fmt: skip
+        line = [self.program, "--root", str(self._state(bundle)), *words]
+        streams = (subprocess.DEVNULL, subprocess.DEVNULL, subprocess.PIPE)
+        done = _carry_out(line, streams)
         if check and done.returncode:
             raise failure(self.name, done.stderr.decode(errors="replace"), command)
 
@@ -118,7 +120,7 @@ class OciRuntime:
         with open(os.path.join(directory, "errors"), "w+b") as errors:
             if process.get("terminal"):
                 streams = [subprocess.DEVNULL, subprocess.DEVNULL, errors.fileno()]
-            done = subprocess.run(line, stdin=streams[0], stdout=streams[1], stderr=streams[2], check=False)
+            done = _carry_out(line, streams)
         if done.returncode:
             text = Path(log).read_text(errors="replace") if os.path.exists(log) else ""
             text += Path(directory, "errors").read_text(errors="replace")
@@ -176,6 +178,15 @@ def failure(name: str, text: str, command: str) -> SandboxError:
         return NotExecutable(command)
     hint = "without --runtime the built-in executor runs it" if "cgroup" in low else ""
     return SandboxError(f"{name}: {last}", hint=hint)
+
+
+def _carry_out(line: Sequence[str], streams: Sequence[int]) -> subprocess.CompletedProcess[bytes]:
+    """A runtime passes on what it has: it gets neither the caller's variables nor his keys."""
+    return subprocess.run(
+        line, stdin=streams[0], stdout=streams[1], stderr=streams[2], check=False,
+        env={name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        preexec_fn=linux.new_session_keyring,
+    )  # fmt: skip
 
 
 @contextmanager
