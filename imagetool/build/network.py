@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import NoReturn
 
 from imagetool.containers.remains import NETWORK_STATE
 from imagetool.runtime import linux
@@ -25,7 +24,7 @@ class Network:
         self._netlink: Netlink | None = None
         self._thread: threading.Thread | None = None
         self._ready, self._end = threading.Event(), threading.Event()
-        self._path, self._error = "", ""
+        self._tid, self._path, self._error = 0, "", ""
         self.address = ""
         self.servers: tuple[str, ...] = ()  # of names, in place of the host's
         self.notes: list[str] = []  # what the steps will miss
@@ -41,34 +40,19 @@ class Network:
         if not self.address:
             self.prepare()
             assert self._netlink is not None
-            tid = int(self._path.split("/")[4])
-            self.address = Bridge(NETWORK_STATE).connect(self._netlink, self._id, tid).address
+            self.address = Bridge(NETWORK_STATE).connect(self._netlink, self._id, self._tid).address
         return self._path
 
     def close(self) -> None:
-        """Nobody has to wait for it: a process of its own does what takes time."""
-        if self._netlink is not None:
-            pid = os.fork()
-            if pid == 0:
-                self._be_cleaner()
-            self._netlink = None
-            os.waitpid(pid, os.WNOHANG)
+        """Nobody has to wait for it: the helper does what takes time."""
+        if self._netlink is not None and self.address:
+            Bridge(NETWORK_STATE).leave(self._netlink, self._id, self._tid)
+        elif self._netlink is not None:
+            self._netlink.__exit__(None, None, None)
+        self._netlink, self.address = None, ""
         self._end.set()
         if self._thread:
             self._thread.join()
-
-    def _be_cleaner(self) -> NoReturn:
-        try:
-            os.setsid()
-            null = os.open(os.devnull, os.O_RDWR)
-            for standard in range(3):  # whoever reads our output need not wait either
-                os.dup2(null, standard)
-            assert self._netlink is not None
-            if self.address:
-                Bridge(NETWORK_STATE).disconnect(self._netlink, self._id)
-            self._netlink.__exit__(None, None, None)
-        finally:
-            os._exit(0)
 
     def _hold(self) -> None:
         self._thread = threading.Thread(target=self._run, name="build-network", daemon=True)
@@ -82,7 +66,8 @@ class Network:
         try:
             linux.unshare(linux.CLONE_NEWNET)
             loopback_up()
-            self._path = f"/proc/{os.getpid()}/task/{threading.get_native_id()}/ns/net"
+            self._tid = threading.get_native_id()
+            self._path = f"/proc/{os.getpid()}/task/{self._tid}/ns/net"
         except OSError as error:
             self._error = error.strerror or str(error)
         self._ready.set()

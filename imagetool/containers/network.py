@@ -30,6 +30,7 @@ class Network:
         self._bridged = record.options.network == "bridge"
         self._netlink = Netlink() if self._bridged else None
         self._forwarder: _Forwarder | None = None
+        self._pid = 0
         self.address = ""
         self.ports: tuple[Port, ...] = ()
         self.notes: list[str] = []
@@ -38,6 +39,7 @@ class Network:
         """An address for the namespace of `pid`, and its ports. NetworkError leaves nothing."""
         if not self._bridged:
             return
+        self._pid = pid
         assert self._netlink is not None
         forwarder = _Forwarder(self._record.ports) if self._record.ports else None
         try:
@@ -59,12 +61,13 @@ class Network:
             self._netlink = None
 
     def disconnect(self) -> None:
+        """The ports are free at once; nobody has to wait for the kernel to take the links away."""
         if self._forwarder:
             self._forwarder.end()
             self._forwarder = None
         if self._bridged and self.address:
-            self._netlink = self._netlink or Netlink()
-            Bridge(remains.NETWORK_STATE).disconnect(self._netlink, self._record.id)
+            helper, self._netlink = self._netlink or Netlink(), None
+            Bridge(remains.NETWORK_STATE).leave(helper, self._record.id, self._pid)
             self.address = ""
         self.rest()
 

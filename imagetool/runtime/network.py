@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, cast
@@ -45,12 +46,17 @@ class Netlink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.communicate()
+        self._close()
+        self._process.wait()
+
+    def _close(self) -> None:
+        for end in (self._in, self._out, self._errors):
+            with suppress(BrokenPipeError):
+                end.close()
 
     def ask(self, operation: str, **request: Any) -> None:
         try:
-            self._in.write(json.dumps({"operation": operation} | request) + "\n")
-            self._in.flush()
+            self._say(operation, request)
             answer = self._out.readline()
         except BrokenPipeError:
             answer = ""
@@ -62,6 +68,16 @@ class Netlink:
         self.notes += [told["note"]] if "note" in told else []
         if text:
             raise NetworkError(f"cannot {operation} the container's network: {text}")
+
+    def leave(self, operation: str, **request: Any) -> None:
+        """The last thing that is asked, without waiting: the helper goes on by itself, and then goes."""
+        with suppress(BrokenPipeError):
+            self._say(operation, request)
+        self._close()
+
+    def _say(self, operation: str, request: dict[str, Any]) -> None:
+        self._in.write(json.dumps({"operation": operation} | request) + "\n")
+        self._in.flush()
 
 
 class Bridge:
@@ -85,9 +101,17 @@ class Bridge:
 
     def disconnect(self, netlink: Netlink, container_id: str) -> None:
         """Take it away; a container that never was connected is no error."""
-        with leases.locked(self.state) as table:
-            table.pop(container_id, None)
-            netlink.ask("disconnect", link=self._link(container_id), bridge=self.name, last=not table)
+        netlink.ask("disconnect", **self._place(container_id, 0))
+
+    def leave(self, netlink: Netlink, container_id: str, pid: int) -> None:
+        """Take away what `connect` gave `pid`, some time soon: the kernel needs a while to remove a bridge."""
+        netlink.leave("disconnect", **self._place(container_id, pid))
+
+    def _place(self, container_id: str, pid: int) -> dict[str, Any]:
+        link = self._link(container_id)
+        return {
+            "state": str(self.state), "container": container_id, "pid": pid, "link": link, "bridge": self.name
+        }  # fmt: skip
 
     def names(self) -> dict[str, str]:
         """Name -> address of every container that is connected."""

@@ -25,6 +25,7 @@ from imagetool.runtime.network import Bridge, Netlink
 from imagetool.runtime.ports import Port
 from imagetool.runtime.usernet import ADDRESS, Slirp
 from tests.imagetool.runtime.kit import LINKS, NO_STDIO, Runner
+from tests.support.process import wait_until
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -50,10 +51,14 @@ def bridges(tmp_path: Path, netlink: Netlink) -> Iterator[list[Bridge]]:
     ]
     yield made
     forwarding.write_text(before)
-    left = [each.name for each in made if Path("/sys/class/net", each.name).exists()]
-    for name in left:
-        netlink.ask("disconnect", link="none", bridge=name, last=True)
+    left = [each for each in made if is_there(each.name)]
+    for each in left:
+        each.disconnect(netlink, "none")
     assert left == []
+
+
+def is_there(link: str) -> bool:
+    return Path("/sys/class/net", link).exists()
 
 
 @pytest.fixture
@@ -182,8 +187,25 @@ def test_a_link_that_lost_its_lease_is_swept(runner: Runner, bridge: Bridge, net
     )
     with servers(runner, "a") as (container,):
         bridge.connect(netlink, "a", container.pid)
-        assert not Path("/sys/class/net", f"{NAME}-stale").exists()
+        assert not is_there(f"{NAME}-stale")
         bridge.disconnect(netlink, "a")
+
+
+def test_who_leaves_takes_nothing_from_a_new_start(runner: Runner, bridge: Bridge) -> None:
+    with servers(runner, "old", "new") as (old, new):
+        first, second, third = Netlink(), Netlink(), Netlink()
+        bridge.connect(first, "a", old.pid)
+        os.kill(old.pid, signal.SIGKILL)
+        old.wait()
+        bridge.connect(second, "a", new.pid)
+        bridge.leave(first, "a", old.pid)
+        first.__exit__(None, None, None)
+        assert is_there(f"{NAME}-a")
+        bridge.leave(third, "a", new.pid)
+        wait_until(lambda: not is_there(NAME), 20, "the bridge goes")
+        assert not is_there(f"{NAME}-a")
+        for helper in (second, third):
+            helper.__exit__(None, None, None)
 
 
 def test_a_failure_leaves_no_link(bridge: Bridge, netlink: Netlink) -> None:
