@@ -6,7 +6,6 @@ Read from $CONTAINERS_REGISTRIES_CONF, else ~/.config/containers, else /etc/cont
 """
 
 import os
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -131,6 +130,8 @@ def _files(environ: Mapping[str, str], system: str) -> Iterable[str]:
 
 
 def _read(path: str) -> dict[str, Any]:
+    import tomllib  # 3 ms, and most machines have no such file
+
     try:
         with open(path, "rb") as file:
             table = tomllib.load(file)

@@ -36,6 +36,12 @@ class Options(NamedTuple):
 
 def find(store: "Store", lease: "Lease", reference: Reference, options: Options) -> Descriptor:
     """What to push: the manifest for the platform, or the whole index; with its layers compressed."""
+    target, compression = choose(store, reference, options)
+    return compress(store, lease, target, compression) if compression else target
+
+
+def choose(store: "Store", reference: Reference, options: Options) -> tuple[Descriptor, str]:
+    """What to push as it lies in the store, and how its layers are to be compressed; "": not at all."""
     try:
         named = store.find(str(reference))[1]
     except NotFound as error:
@@ -43,14 +49,12 @@ def find(store: "Store", lease: "Lease", reference: Reference, options: Options)
         raise NotFound(text, hint=error.hint) from error
     if options.all_platforms and named.media_type in mediatypes.INDEXES:
         _check_whole(store, named)
-        return named
+        return named, ""
     target = store.resolve(str(reference), options.platform)
     pulled = target.digest != named.digest or any(
         ref.target.digest == target.digest and "@" in (ref.name or "") for ref in store.references()
     )
-    if pulled and not options.compression:
-        return target
-    return compress(store, lease, target, options.compression or "gzip")
+    return target, options.compression or ("" if pulled else "gzip")
 
 
 def _check_whole(store: "Store", index: Descriptor) -> None:
@@ -61,14 +65,17 @@ def _check_whole(store: "Store", index: Descriptor) -> None:
             raise NotFound(text, hint="pull it with --all-platforms first")
 
 
+def compressible(manifest: Manifest, compression: str) -> bool:
+    """PURE: whether `compress` would make something else of it."""
+    return compression not in ("", "none") and any(row.media_type in COMPRESSED for row in manifest.layers)
+
+
 def compress(store: "Store", lease: "Lease", target: Descriptor, compression: str) -> Descriptor:
     """The image with every layer compressed; names of the image as it was mean it from now on."""
-    if compression == "none":
-        return target
     manifest = store.image(target).manifest
-    layers = tuple(_compressed(store, lease, layer, compression) for layer in manifest.layers)
-    if layers == manifest.layers:
+    if not compressible(manifest, compression):
         return target
+    layers = tuple(_compressed(store, lease, layer, compression) for layer in manifest.layers)
     data = manifest._replace(layers=layers).render()
     new = Descriptor(manifest.media_type, lease.put(data), len(data))
     names = [ref.name for ref in store.references() if ref.name and ref.target.digest == target.digest]
@@ -105,3 +112,8 @@ def layer_names(store: "Store", manifest: Manifest) -> dict[Digest, str]:
 def document(store: "Store", target: Descriptor) -> Manifest | Index:
     """A manifest or index of the store, parsed."""
     return parse_document(store.read_blob(target.digest), target.media_type)
+
+
+def record(store: "Store", reference: Reference, target: Descriptor) -> None:
+    """Keep the digest under which the registry has it: what `images --digests` shows."""
+    store.publish([f"{reference.repository}@{target.digest}"], target)

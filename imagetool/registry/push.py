@@ -48,7 +48,7 @@ async def push(
         repository = remote.repositories(reference, push=True)[0]
         job = Job(store, repository, reference, options, progress)
         size = await job.run(target, reference.tag or target.digest)
-        await trio.to_thread.run_sync(_record, store, reference, target)
+        await trio.to_thread.run_sync(outgoing.record, store, reference, target)
     progress.line(f"{reference.tag or target.digest}: digest: {target.digest} size: {size}")
     return target
 
@@ -119,11 +119,6 @@ class Job:
 
 def _unseen(count: int) -> None:
     """For blobs that have no row."""
-
-
-def _record(store: "Store", reference: Reference, target: Descriptor) -> None:
-    """The digest under which the registry has it: what `images --digests` shows."""
-    store.publish([f"{reference.repository}@{target.digest}"], target)
 
 
 def _origins(store: "Store", to: Reference) -> dict[Digest, str]:

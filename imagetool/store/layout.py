@@ -115,7 +115,9 @@ def read_index(layout: Layout) -> Index:
 
 
 def write_index(layout: Layout, manifests: tuple[Descriptor, ...], old: Index, temporary: str) -> None:
-    """Replaces the references. Only under the `index` lock."""
+    """Replaces the references, if they are other ones. Only under the `index` lock."""
+    if manifests == old.manifests:
+        return
     with disk.errors("cannot write the store"):
         disk.publish(old._replace(manifests=manifests).render(), layout.references, temporary)
 

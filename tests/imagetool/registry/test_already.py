@@ -1,4 +1,4 @@
-"""A push that has nothing to send: asked for on one connection, and only believed where it is certain."""
+"""A push of blobs that the registry has: over one connection, and only where nothing else is to be expected."""
 
 import socket
 import subprocess
@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from imagetool import reference
+from imagetool.errors import Unauthorized
 from imagetool.progress import Progress
-from imagetool.registry import already
-from imagetool.registry.config import Registries, Rule
+from imagetool.registry import already, urls
+from imagetool.registry.config import Endpoint, Registries, Rule
 from imagetool.registry.outgoing import Options
 from imagetool.spec import Descriptor
 from tests.imagetool.registry.conftest import World
+from tests.support.hostile import Exchange, Hostile
 from tests.support.oci import Layout
 from tests.support.registry import Server, fill
 from tests.support.sandbox import CHECKOUT
@@ -70,41 +72,124 @@ sys.exit(status)
     assert sorted(done.stdout.splitlines()) == sorted(shown)
 
 
-@pytest.mark.parametrize("lost", ["_layers/*/*/link", "_manifests/tags/1/current/link"])
-def test_what_the_registry_has_lost_is_sent_again(
-    world: World, pulled: tuple[Server, str], lost: str
-) -> None:
+def test_a_blob_that_the_registry_has_lost_is_sent_again(world: World, pulled: tuple[Server, str]) -> None:
     server, name = pulled
     home = server.folder / "docker/registry/v2/repositories/some/image"
-    next(home.glob(lost)).unlink()
+    next(home.glob("_layers/*/*/link")).unlink()
     assert ask(world, name) is None
 
 
-def test_a_tag_that_means_something_else_is_moved(
-    world: World, layout: Layout, pulled: tuple[Server, str]
-) -> None:
+@pytest.mark.parametrize("tag", ["1", "2"])
+def test_the_tag_is_set(world: World, layout: Layout, pulled: tuple[Server, str], tag: str) -> None:
     server, name = pulled
     layout.tag("y", layout.image(FILES[:1]))
     fill(server, layout.root, "y", "some/image:1")
+    new = f"{server.host}/some/image:{tag}"
+    world.store.tag(name, new)
+    found = ask(world, new)
+    assert found is not None
+    assert manifest(new) == world.store.read_blob(found.digest)
+
+
+def test_the_digest_is_recorded(world: World, pulled: tuple[Server, str]) -> None:
+    """As a real push does: the image may have come here from elsewhere."""
+    server, name = pulled
+    target = world.store.resolve(name)
+    world.store.publish(["docker.io/library/other:1", "docker.io/library/other@" + target.digest], target)
+    world.store.untag([known for known in world.names() if known.startswith(server.host)])
+    world.store.tag("other:1", name)
+    assert ask(world, name) == target
+    assert f"{server.host}/some/image@{target.digest}" in world.names()
+
+
+def test_where_one_may_only_read_it_is_a_real_push(
+    world: World, bad: Hostile, layout: Layout, name: str
+) -> None:
+    """Who may not write gets told so, even if there is nothing to write."""
+    world.pull(name)
+
+    def fault(exchange: Exchange) -> bool:
+        return exchange.command == "PUT" and exchange.answer(401, WWW_Authenticate='Basic realm="x"')
+
+    bad.fault = fault
+    assert ask(world, name) is None
+    with pytest.raises(Unauthorized):
+        world.push(name)
+
+
+def test_a_registry_that_stores_something_else_is_not_believed(world: World, bad: Hostile, name: str) -> None:
+    world.pull(name)
+
+    def fault(exchange: Exchange) -> bool:
+        exchange.rfile.read(int(exchange.headers.get("Content-Length", "0")))
+        other = "sha256:" + "0" * 64
+        return exchange.command == "PUT" and exchange.answer(201, Docker_Content_Digest=other)
+
+    bad.fault = fault
     assert ask(world, name) is None
 
 
-def test_only_what_was_there_before_is_asked_for(world: World, pulled: tuple[Server, str]) -> None:
-    server, name = pulled
-    world.store.tag(name, f"{server.host}/other:1")
-    assert ask(world, f"{server.host}/other:1") is None
-
-
-@pytest.mark.parametrize("options", [Options(compression="zstd"), Options(all_platforms=True)])
-def test_what_may_change_the_image_is_a_real_push(
-    world: World, pulled: tuple[Server, str], options: Options
+def test_layers_that_are_to_be_compressed_are_a_real_push(
+    world: World, layout: Layout, pulled: tuple[Server, str]
 ) -> None:
-    assert ask(world, pulled[1], options) is None
+    server = pulled[0]
+    layout.tag("z", layout.image(FILES, kind="none"))
+    fill(server, layout.root, "z", "some/plain:1", "--preserve-digests")
+    new = f"{server.host}/some/plain:1"
+    world.pull(new)
+    assert ask(world, new) is not None
+    assert ask(world, new, Options(compression="zstd")) is None
 
 
-def test_a_registry_that_may_speak_tls_is_not_asked(world: World, pulled: tuple[Server, str]) -> None:
+def test_all_platforms_are_a_real_push(world: World, layout: Layout, pulled: tuple[Server, str]) -> None:
+    server = pulled[0]
+    layout.tag("i", layout.index(layout.image(FILES)))
+    fill(server, layout.root, "i", "some/index:1")
+    new = f"{server.host}/some/index:1"
+    world.pull(new)
+    assert ask(world, new, Options(all_platforms=True)) is None
+    assert ask(world, new) is not None
+
+
+@pytest.mark.parametrize(
+    ("host", "insecure", "expected"),
+    [
+        ("127.0.0.1:5000", False, True),
+        ("localhost", False, True),
+        ("registry.example:5000", False, False),
+        ("registry.example:5000", True, True),
+        ("registry.example", True, False),
+    ],
+)
+def test_where_plain_http_comes_first(host: str, insecure: bool, expected: bool) -> None:
+    """Without a port in the name, an insecure registry is asked over https, on another port, first."""
+    origin = urls.of("http", host, "/").origin
+    assert already._plain(Endpoint(host, "x", insecure), origin) is expected
+
+
+def test_a_proxy_is_respected(
+    world: World, pulled: tuple[Server, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may want credentials, and knows what is behind it. (Loopback has none.)"""
     server, name = pulled
-    assert ask(world, name, registries=Registries((Rule(server.host, "", insecure=True),))) is None
+    alias = f"{socket.gethostname()}.invalid:{server.host.partition(':')[2]}"
+    registries = Registries((Rule(server.host, alias, insecure=True),))
+    monkeypatch.setenv("http_proxy", f"http://{server.host}")
+    monkeypatch.setattr(already, "Line", None)
+    assert ask(world, name, registries=registries) is None
+
+
+def test_a_server_of_tls_leads_to_a_real_push(
+    world: World, layout: Layout, empty: Callable[..., Iterator[Server]]
+) -> None:
+    layout.tag("x", layout.image(FILES))
+    with empty(tls=True) as server:  # type: ignore[attr-defined]
+        name = f"{server.host}/some/image:1"
+        world.registries = Registries((Rule(server.host, "", insecure=True),))
+        fill(server, layout.root, "x", "some/image:1")
+        world.pull(name)
+        assert ask(world, name, registries=world.registries) is None
+        world.push(name)
 
 
 def test_certificates_for_it_are_respected(
@@ -114,6 +199,12 @@ def test_certificates_for_it_are_respected(
     (tmp_path / "containers/certs.d" / server.host).mkdir(parents=True)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert ask(world, name) is None
+
+
+def manifest(name: str) -> bytes:
+    """What a registry has under a name, by skopeo."""
+    argv = ["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{name}"]
+    return subprocess.run(argv, capture_output=True, timeout=60, check=True).stdout
 
 
 @contextmanager
@@ -136,6 +227,8 @@ def saying(answer: bytes) -> Iterator[str]:
     "answer",
     [
         b"",
+        b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n",
         b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere.example/\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n",
