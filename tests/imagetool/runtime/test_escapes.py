@@ -19,6 +19,7 @@ from imagetool.runtime import inroot, linux, users
 from imagetool.runtime.errors import SandboxError
 from imagetool.runtime.options import ImageDefaults, Mount
 from tests.imagetool.runtime.kit import ID, NO_STDIO, Runner
+from tests.support.process import wait_until
 
 _PTRACE_SEIZE = 0x4206
 
@@ -134,8 +135,47 @@ def test_no_volume_on_proc_through_a_link(runner: Runner, rootfs: Path, tmp_path
     (rootfs / "data").symlink_to("/proc")
     (rootfs / "deep").symlink_to("/proc/sys")
     for target in ("/data", "/deep", "/data/self/attr"):
-        with pytest.raises(SandboxError, match="into /proc"):
-            runner.run("true", mounts=(Mount("bind", str(tmp_path / "v"), target),))
+        for kind in ("bind", "tmpfs"):
+            with pytest.raises(SandboxError, match="into /proc"):
+                runner.run("true", mounts=(Mount(kind, str(tmp_path / "v"), target),))
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "terminal"),
+    [("/dev", "null", False), ("/dev", "pts", True), ("/sys", "firmware", False)],
+)
+def test_a_link_in_a_volume_in_place_of_a_system_directory(
+    runner: Runner, tmp_path: Path, place: str, name: str, terminal: bool
+) -> None:
+    """What goes below a system directory goes there, and covers nothing else of the container's."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / name).symlink_to("/srv")
+    with pytest.raises(SandboxError, match="a symbolic link is in the way"):
+        runner.run("true", tty=terminal, mounts=(Mount("bind", str(volume), place),))
+
+
+def test_no_mount_reaches_the_host(runner: Runner) -> None:
+    """Neither the container's own mounts nor those that it makes, where the host's mounts are shared ones."""
+    runner.prepare("sh", "-c", "mount -t tmpfs seen /tmp && touch /ready && sleep 60", cap_add=("SYS_ADMIN",))
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            linux.unshare(linux.CLONE_NEWNS)
+            here = os.open("/", os.O_PATH)
+            linux.set_mount(here, propagation=linux.MS_PRIVATE, recursive=True)
+            place = os.open(runner.rootfs, os.O_PATH)
+            linux.attach(linux.clone_tree(os.fsencode(runner.rootfs)), place)
+            linux.set_mount(here, propagation=linux.MS_SHARED, recursive=True)
+            before = Path("/proc/self/mountinfo").read_text()
+            with runner.created() as container:
+                container.start()
+                wait_until((runner.rootfs / "ready").exists, 20, "the container's mount")
+                code = 0 if Path("/proc/self/mountinfo").read_text() == before else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_no_module_is_imported_from_the_image(runner: Runner, rootfs: Path) -> None:
