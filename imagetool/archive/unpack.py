@@ -118,7 +118,7 @@ class _Unpacker:
             return
         parent, name = self._open[-1][0], item.path[-1]
         if item.link is not None:
-            self._link(item.link, parent, name)
+            disk.link(self._root, item.link, parent, name)
         elif stat.S_ISDIR(item.attr.mode):
             os.mkdir(name, 0o700, dir_fd=parent)
             self._enter(os.open(name, _DIRECTORY, dir_fd=parent), item)
@@ -144,18 +144,6 @@ class _Unpacker:
         fd = os.open(name, _NEW, 0o600, dir_fd=parent)
         try:
             copy(self._tree.source(item.attr.ino), fd, item.path)
-        finally:
-            os.close(fd)
-
-    def _link(self, first: Path, parent: int, name: bytes) -> None:
-        """The directories on the way were made here; each is opened anew without following anything."""
-        fd = os.dup(self._root)
-        try:
-            for part in first[:-1]:
-                below = os.open(part, _DIRECTORY, dir_fd=fd)
-                os.close(fd)
-                fd = below
-            os.link(first[-1], name, src_dir_fd=fd, dst_dir_fd=parent, follow_symlinks=False)
         finally:
             os.close(fd)
 

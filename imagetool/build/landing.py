@@ -11,6 +11,7 @@ from typing import NamedTuple, Self
 from imagetool.build.content import Item, Names
 from imagetool.build.owners import REAL, Giver
 from imagetool.errors import UsageError
+from imagetool.store import disk
 from unionfs import sysfd
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -98,7 +99,7 @@ class Landing:
                 raise UsageError(f"cannot replace the directory {'/'.join(item.path)} with a file")
             sysfd.remove_tree(parent, os.fsencode(name))
         if item.first is not None:
-            self._link(item.first, name)
+            disk.link(self._top, item.first, parent, name)
             return
         self._make(item, parent, name)
         self._finish(parent, name, item)
@@ -130,18 +131,6 @@ class Landing:
             os.symlink(item.target, name, dir_fd=parent)
         else:
             self._looks.giver.mknod(parent, name, stat.S_IFMT(item.mode), item.rdev)
-
-    def _link(self, first: Names, name: str) -> None:
-        """The earlier name is found anew: every directory on the way is one of ours, and opened without following."""
-        fd = os.dup(self._top)
-        try:
-            for part in first[:-1]:
-                below = os.open(part, _DIRECTORY, dir_fd=fd)
-                os.close(fd)
-                fd = below
-            os.link(first[-1], name, src_dir_fd=fd, dst_dir_fd=self._parent, follow_symlinks=False)
-        finally:
-            os.close(fd)
 
     def _finish(self, fd: int, name: str, item: Item) -> None:
         """Owner, mode, attributes, times: in this order, as each of them changes what comes before."""

@@ -9,11 +9,9 @@ end with the process, whatever its end.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
@@ -226,7 +224,7 @@ class Workspace:
         try:
             yield target
             with disk.errors("cannot write the build's files"):
-                _sync(target)
+                disk.sync_mount(target)
         finally:
             end()
 
@@ -315,29 +313,7 @@ def _unmount(target: str) -> None:
         mountpoint.unmount(target, lazy=True)
 
 
-def _sync(root: str) -> None:
-    """What was written is in the upper directory, and not only in the kernel's cache of the mount."""
-    import ctypes
-
-    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(fd):
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), root)
-    finally:
-        os.close(fd)
-
-
 def _wait_until_free(upper: str) -> None:
     """A server holds its upper directory until it has ended: then all that was written is in it."""
-    deadline = time.monotonic() + _END_WAIT
-    fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        while time.monotonic() < deadline:
-            with suppress(BlockingIOError):
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            time.sleep(0.002)
+    if not disk.wait_unlocked(upper, _END_WAIT):
         raise SetupError("the server of a build step's files does not end")
-    finally:
-        os.close(fd)

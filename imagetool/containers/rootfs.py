@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -128,19 +127,8 @@ def unmount(target: str) -> None:
 
 def wait_until_free(directory: str) -> None:
     """The server holds the RW layer until it has ended: then all that was written is in it."""
-    import fcntl
-
-    deadline = time.monotonic() + _END_WAIT
     with suppress(FileNotFoundError):
-        fd = os.open(f"{directory}/top/upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            while time.monotonic() < deadline:
-                with suppress(BlockingIOError):
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return
-                time.sleep(0.002)
-        finally:
-            os.close(fd)
+        disk.wait_unlocked(f"{directory}/top/upper", _END_WAIT)
 
 
 def sync(directory: str) -> None:
@@ -149,15 +137,7 @@ def sync(directory: str) -> None:
     limited.attach(directory)
     if not is_mounted(os.path.realpath(f"{directory}/rootfs")):
         return
-    import ctypes
-
-    fd = os.open(f"{directory}/rootfs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(fd):
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), directory)
-    finally:
-        os.close(fd)
+    disk.sync_mount(f"{directory}/rootfs")
 
 
 def size(directory: str) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from typing import AnyStr, BinaryIO
 
 from imagetool.errors import NoSpace, StoreError
 
@@ -37,6 +37,51 @@ def sync_dir(path: str) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_mount(path: str) -> None:
+    """All that was written to the file system mounted at a directory is with whoever serves it. OSError."""
+    import ctypes
+
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(fd):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), path)
+    finally:
+        os.close(fd)
+
+
+def wait_unlocked(path: str, seconds: float) -> bool:
+    """Waits until nobody has locked a directory; False if that takes longer. OSError."""
+    import fcntl
+    from time import monotonic, sleep
+
+    end = monotonic() + seconds
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while monotonic() < end:
+            with suppress(BlockingIOError):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            sleep(0.002)
+        return False
+    finally:
+        os.close(fd)
+
+
+def link(top: int, first: Sequence[AnyStr], parent: int, name: AnyStr) -> None:
+    """Another name, in the directory `parent`, for the path `first` below the directory `top`, every part of which
+    was made by the caller: each is opened without following anything. OSError."""
+    fd = os.dup(top)
+    try:
+        for part in first[:-1]:
+            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+            os.close(fd)
+            fd = below
+        os.link(first[-1], name, src_dir_fd=fd, dst_dir_fd=parent, follow_symlinks=False)
     finally:
         os.close(fd)
 
