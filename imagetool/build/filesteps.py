@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
@@ -28,7 +29,7 @@ class Made(NamedTuple):
     upper: str | None = None
 
 
-class FileStep:
+class FileStep(ABC):
     """A context manager that closes what it opens. `quick` are facts that are known without a look at files."""
 
     quick: Mapping[str, Json] | None = None
@@ -42,20 +43,21 @@ class FileStep:
     def __exit__(self, *_: object) -> None:
         self._undo.close()
 
+    @abstractmethod
     def facts(self) -> Mapping[str, Json]:
         """All that the layer depends on, but for the files below."""
-        raise NotImplementedError
 
+    @abstractmethod
     def done(self, content: str) -> str:
         """Its line in the history, for what was taken in."""
-        raise NotImplementedError
 
     def content(self) -> str:
         """The digest of what is taken in, if anything is."""
         return ""
 
+    @abstractmethod
     def make(self) -> Made:
-        raise NotImplementedError
+        """The layer. Errors of whatever the step does."""
 
 
 class _Transfer(FileStep):

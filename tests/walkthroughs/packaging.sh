@@ -48,7 +48,7 @@ RUN echo made > /made
 FROM debian
 MAINTAINER somebody@example.com
 ENV GREETING=hello
-WORKDIR /work/deep
+WORKDIR /srv/deep
 COPY *.txt ./texts/
 ADD files.tar unpacked
 COPY --from=parts /made .

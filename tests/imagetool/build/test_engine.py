@@ -118,7 +118,7 @@ def test_layers_hold_what_the_step_changed_and_nothing_else(box: Builder) -> Non
     FROM busybox
     COPY src /srv/data/
     RUN busybox rm /srv/data/a; echo new > /srv/new
-    WORKDIR /work/deep
+    WORKDIR /srv/deep
     RUN true
     RUN busybox mkdir /empty
     """
@@ -126,7 +126,7 @@ def test_layers_hold_what_the_step_changed_and_nothing_else(box: Builder) -> Non
     assert box.layers(made)[1:] == [
         ["srv", "srv/data", "srv/data/a", "srv/data/b"],
         ["srv", "srv/data", "srv/data/.wh.a", "srv/new"],
-        ["work", "work/deep"],
+        ["srv", "srv/deep"],
         ["empty"],
     ]
     empty = [row["empty_layer"] for row in history(box, made)]

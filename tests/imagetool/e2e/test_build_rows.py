@@ -123,7 +123,7 @@ def test_row_27_maintainer_workdir_and_run(box: Cli) -> None:
 
 def test_row_28_copy(box: Cli) -> None:
     text = """FROM busybox
-WORKDIR /work
+WORKDIR /srv
 COPY *.txt one[0-9] /deep/in/here/
 COPY app rel
 COPY a?.txt /renamed
@@ -131,7 +131,7 @@ COPY a?.txt /renamed
     files = {"ab.txt": "ab", "cde.txt": "cde", "one1": "1", "onex": "x"}
     build(box, text, "-t", "copied", **files)
     assert box(*RUN, "copied", "ls", "/deep/in/here").split() == ["ab.txt", "cde.txt", "one1"]
-    assert box(*RUN, "copied", "cat", "/work/rel/main", "/renamed") == "application\nab"
+    assert box(*RUN, "copied", "cat", "/srv/rel/main", "/renamed") == "application\nab"
     message = box.error("build", context(box, "FROM busybox\nCOPY ../outside /\nCOPY missing /"))
     assert "Dockerfile:2: " in message
     message = box.error("build", context(box, "FROM busybox\nCOPY *.txt /plain"))
