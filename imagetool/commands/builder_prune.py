@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from imagetool.commands.context import Context, confirmed
+from imagetool.commands.context import Context, confirmed, force_option
 
 
 @click.command(
@@ -12,7 +12,7 @@ from imagetool.commands.context import Context, confirmed
     epilog="\b\nExamples:\n  imagetool builder prune -f\n  imagetool builder prune --filter until=24h",
 )
 @click.option("-a", "--all", "everything", is_flag=True, help="The caches of RUN --mount=type=cache, too.")
-@click.option("-f", "--force", is_flag=True, help="Do not ask.")
+@force_option
 @click.option(
     "--filter", "filters", multiple=True, metavar="until=DURATION", help="Only what was not used for so long."
 )

@@ -102,6 +102,9 @@ platform_option = click.option(
 )
 
 
+force_option = click.option("-f", "--force", is_flag=True, help="Do not ask.")
+
+
 def _size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
     if value is None:
         return None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from imagetool.commands.context import Context, confirmed
+from imagetool.commands.context import Context, confirmed, force_option
 
 
 @click.command("prune", epilog="\b\nExamples:\n  imagetool image prune\n  imagetool image prune -a -f")
 @click.option("-a", "--all", "everything", is_flag=True, help="Also those with a tag that no container uses.")
-@click.option("-f", "--force", is_flag=True, help="Do not ask.")
+@force_option
 @click.option(
     "--filter", "filters", multiple=True, metavar="KEY=VALUE", help="until=TIME, label=KEY[=VALUE]."
 )
