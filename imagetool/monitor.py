@@ -29,6 +29,7 @@ from imagetool.containers.streams import LAG, Client, Input, Output
 from imagetool.errors import Conflict, ImageToolError
 from imagetool.runtime import leases, terminal
 from imagetool.runtime.base import Container, Stdio
+from imagetool.runtime.network import Netlink
 from imagetool.store import disk
 from imagetool.store.lock import try_lock
 from imagetool.store.store import Store
@@ -39,8 +40,8 @@ _LONG = 10.0  # seconds of running after which the delay is the first one again
 
 
 class Monitor:
-    def __init__(self, store: Store, record: Record, first: Client) -> None:
-        self._store, self._record = store, record
+    def __init__(self, store: Store, record: Record, first: Client, helper: Netlink | None) -> None:
+        self._store, self._record, self._helper = store, record, helper
         self._directory = folder.directory_of(store, record.id)
         self._executor = executors.choose(store, record.runtime)
         self._clients = [first]
@@ -89,7 +90,8 @@ class Monitor:
 
     def _once(self, listener: socket.socket, restarts: int) -> int:
         """One start and its end; the exit code. A start that fails leaves nothing, and raises."""
-        network, log = network_of(self._record), Log(self._directory)
+        network, log = network_of(self._record, self._helper), Log(self._directory)
+        self._helper = None
         try:
             output = self._start(network, log, restarts)
             self._serve(listener, output, network)
@@ -264,14 +266,21 @@ class Monitor:
         states.write(self._directory, state)
 
 
-def watch(store: Store, record: Record, starter: socket.socket, *, attached: bool) -> None:
+def watch(
+    store: Store,
+    record: Record,
+    starter: socket.socket,
+    *,
+    attached: bool,
+    helper: Netlink | None = None,
+) -> None:
     """Runs a container to its end, for the process at the other end of `starter`, which hears of any failure."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     client = Client(starter, output=attached, input=attached and record.interactive)
     try:
         rootless.enter()
-        Monitor(store, record, client).run()
+        Monitor(store, record, client, helper).run()
     except Exception as error:
         code = getattr(error, "exit_code", ImageToolError.exit_code)
         told = {"text": _text(error), "exit_code": code}

@@ -13,6 +13,7 @@ from imagetool.errors import ImageToolError, UsageError
 
 if TYPE_CHECKING:
     from imagetool.containers.record import Record
+    from imagetool.runtime.network import Netlink
 
 
 @click.command(
@@ -31,15 +32,16 @@ Examples:
 @click.pass_obj
 def command(context: Context, /, detach: bool, detach_keys: str | None, sig_proxy: bool, **given: Any) -> int:
     """Run a command in a new container."""
-    from imagetool.runtime import terminal
+    from imagetool.runtime import network, terminal
 
     keys = terminal.DEFAULT_DETACH if detach_keys is None else detach_keys
     terminal.parse_keys(keys)
     if given["tty"] and given["interactive"] and not detach and not os.isatty(0):
         raise UsageError("the input device is not a TTY", hint="leave out -t")
+    helper = network.early(given["network"])
     record = containing.create(context, given, attached=not detach)
     try:
-        code = _started(context, record, detach=detach, keys=keys, proxy=sig_proxy)
+        code = _started(context, record, helper, detach=detach, keys=keys, proxy=sig_proxy)
     except ImageToolError:
         if record.remove:
             _forget(context, record)
@@ -49,10 +51,12 @@ def command(context: Context, /, detach: bool, detach_keys: str | None, sig_prox
     return 0
 
 
-def _started(context: Context, record: Record, *, detach: bool, keys: str, proxy: bool) -> int:
+def _started(
+    context: Context, record: Record, helper: Netlink | None, *, detach: bool, keys: str, proxy: bool
+) -> int:
     from imagetool.containers import attach, launch
 
-    connection, notes = launch.launch(context.store, record, attached=not detach)
+    connection, notes = launch.launch(context.store, record, attached=not detach, helper=helper)
     for note in notes:
         context.note(f"WARNING: {note}")
     if detach:

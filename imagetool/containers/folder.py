@@ -149,13 +149,14 @@ def volume_users(store: Store) -> dict[str, list[str]]:
 def remove(store: Store, container: Container, *, volumes: bool) -> None:
     """Takes it away with its RW layer and, if so wanted, its unnamed volumes; it does not run. Conflict."""
     with holding(container):
+        remains.clear(store, container.record)
         delete(store, container.record, volumes=volumes)
 
 
 def delete(store: Store, gone: Record, *, volumes: bool) -> None:
-    """The same for who holds the container's lock. A crash leaves what the next listing clears away."""
+    """The same for its monitor, which has left nothing. A crash leaves what the next listing clears away."""
     directory = directory_of(store, gone.id)
-    remains.clear(store, gone)
+    rootfs.unmount(f"{directory}/rootfs")
     disk.unlink(f"{directory}/{record.FILE}")
     limited.detach(directory)
     rootfs.remove_tree(directory)

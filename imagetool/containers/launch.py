@@ -13,6 +13,7 @@ from imagetool.containers.descriptors import close_others
 from imagetool.containers.frames import Frame, Reader
 from imagetool.containers.record import Record
 from imagetool.errors import ImageToolError
+from imagetool.runtime.network import Netlink
 from imagetool.store.store import Store
 
 
@@ -60,14 +61,21 @@ class Connection:
         self.sock.close()
 
 
-def launch(store: Store, record: Record, *, attached: bool) -> tuple[Connection, list[str]]:
-    """Starts the container; the connection to its monitor, and notes for people. ImageToolError: it does not run."""
+def launch(
+    store: Store, record: Record, *, attached: bool, helper: Netlink | None = None
+) -> tuple[Connection, list[str]]:
+    """Starts the container; the connection to its monitor, and notes for people. ImageToolError: it does not run.
+
+    `helper` for the network has been started early; it is the monitor's from now on.
+    """
     ours, theirs = socket.socketpair()
     if "trio" in sys.modules:  # a pull has left threads, and a fork would copy their locks
         _spawn(store, record, theirs, attached)
     else:
-        _fork(store, record, theirs, attached)
+        _fork(store, record, theirs, attached, helper)
     theirs.close()
+    if helper is not None:
+        helper.close()
     connection = Connection(ours)
     found = connection.receive()
     first = found[0] if found else Frame(0)
@@ -84,7 +92,9 @@ def launch(store: Store, record: Record, *, attached: bool) -> tuple[Connection,
     raise ImageToolError(f"the monitor of container {record.id[:12]} ended without a word", hint="try again")
 
 
-def _fork(store: Store, record: Record, theirs: socket.socket, attached: bool) -> None:
+def _fork(
+    store: Store, record: Record, theirs: socket.socket, attached: bool, helper: Netlink | None
+) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     from imagetool import monitor
@@ -93,8 +103,8 @@ def _fork(store: Store, record: Record, theirs: socket.socket, attached: bool) -
         return
     try:
         monitor.detach()
-        close_others(theirs.fileno())
-        monitor.watch(store, record, theirs, attached=attached)
+        close_others(theirs.fileno(), *(helper.descriptors if helper else ()))
+        monitor.watch(store, record, theirs, attached=attached, helper=helper)
     finally:
         os._exit(0)
 

@@ -15,7 +15,7 @@ from imagetool.containers.descriptors import close_others
 from imagetool.containers.record import Record
 from imagetool.runtime import linux, usernet
 from imagetool.runtime.errors import NetworkError
-from imagetool.runtime.network import Bridge, Netlink
+from imagetool.runtime.network import Bridge, Netlink, early
 from imagetool.runtime.ports import Port
 
 _PR_SET_PDEATHSIG = 1
@@ -23,12 +23,12 @@ _ALONE = "no network but the container's own loopback"
 
 
 class Network:
-    """Nothing at all unless the network is the bridge. Made early: the helper's imports then cost no time."""
+    """Nothing at all unless the network is the bridge. `helper` is one that has been started early."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, helper: Netlink | None = None) -> None:
         self._record = record
         self._bridged = record.options.network == "bridge"
-        self._netlink = Netlink() if self._bridged else None
+        self._netlink = helper or early(record.options.network)
         self._forwarder: _Forwarder | None = None
         self._pid = 0
         self.address = ""
@@ -116,9 +116,9 @@ class UserNetwork(Network):
         self.address = ""
 
 
-def network_of(record: Record) -> Network:
+def network_of(record: Record, helper: Netlink | None = None) -> Network:
     """What this process can give to a container."""
-    return UserNetwork(record) if rootless.active() else Network(record)
+    return UserNetwork(record) if rootless.active() else Network(record, helper)
 
 
 class _Forwarder:

@@ -46,10 +46,15 @@ class Netlink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close()
+        self.close()
         self._process.wait()
 
-    def _close(self) -> None:
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        return tuple(end.fileno() for end in (self._in, self._out, self._errors))
+
+    def close(self) -> None:
+        """The helper is left to whoever has the same descriptors, else it goes."""
         for end in (self._in, self._out, self._errors):
             with suppress(BrokenPipeError):
                 end.close()
@@ -73,11 +78,16 @@ class Netlink:
         """The last thing that is asked, without waiting: the helper goes on by itself, and then goes."""
         with suppress(BrokenPipeError):
             self._say(operation, request)
-        self._close()
+        self.close()
 
     def _say(self, operation: str, request: dict[str, Any]) -> None:
         self._in.write(json.dumps({"operation": operation} | request) + "\n")
         self._in.flush()
+
+
+def early(network: str) -> Netlink | None:
+    """The helper, for a container that will want it: its imports then cost no time."""
+    return Netlink() if network == "bridge" and os.geteuid() == 0 else None
 
 
 class Bridge:
