@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from imagetool.runtime.ports import Port
     from imagetool.spec import Descriptor, Platform
     from imagetool.store.read import Image
+    from imagetool.store.store import Store
 
 
 def create(context: Context, given: dict[str, Any], *, attached: bool) -> Record:
@@ -60,7 +61,7 @@ def _record(context: Context, given: dict[str, Any], *, attached: bool) -> Recor
     target, image = _image(context, wanted, given)
     run = image.config.run
     mounts, unnamed = mountflags.mounts(context.store, given, run.volumes)
-    asked = _options(given, command, mounts)
+    asked = _options(context.store, given, command, mounts)
     defaults = ImageDefaults.from_config(run.to_json())
     plan.arguments(asked, defaults)
     exposed = {port if "/" in port else f"{port}/tcp" for port in (*run.exposed_ports, *given["expose"])}
@@ -75,11 +76,14 @@ def _record(context: Context, given: dict[str, Any], *, attached: bool) -> Recor
         remove=given["remove"],
         restart=restart,
         stop_signal=given["stop_signal"] or run.stop_signal,
+        stop_timeout=given["stop_timeout"],
         runtime=given["runtime"],
         top=given["top"],
         volumes=unnamed,
         hosts=_hosts(given["hosts"]),
         dns=_addresses(given["dns"]),
+        dns_search=given["dns_search"],
+        dns_options=given["dns_options"],
         groups=given["groups"],
         layer_size=_layer_size(given["size"]),
         rootless=os.geteuid() != 0,
@@ -109,10 +113,16 @@ def _published(given: Mapping[str, Any], exposed: Collection[str]) -> tuple[Port
 
 
 def _hosts(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    from imagetool.containers.prepare import HOST_GATEWAY
+
     rows = [text.partition(":" if "=" not in text else "=")[::2] for text in texts]
     if any(not name for name, _ in rows):
         raise UsageError("invalid --add-host", hint="NAME:ADDRESS, as in db:10.0.0.2")
-    _addresses([address for _, address in rows])
+    if os.geteuid() != 0 and any(address == HOST_GATEWAY for _, address in rows):
+        raise UsageError(
+            f"{HOST_GATEWAY} is for root only: this network hides the host", hint="--network host"
+        )
+    _addresses([address for _, address in rows if address != HOST_GATEWAY])
     return tuple(rows)
 
 
@@ -138,11 +148,43 @@ def _lines(paths: Sequence[str]) -> list[str]:
     return [row for row in rows if row and not row.startswith("#")]
 
 
-def _options(given: dict[str, Any], command: Sequence[str], mounts: tuple[Mount, ...]) -> Any:
+def _network(store: Store, given: Mapping[str, Any]) -> str:
+    """Docker's words for what another container's network leaves no room for."""
+    from imagetool.containers import sharing
+
+    text = str(given["network"])
+    if text in ("none", "host", "bridge", "default"):
+        return "bridge" if text == "default" else text
+    if not text.startswith(sharing.PREFIX):
+        raise NotFound(f"network {text} not found", hint="none, host, bridge or container:NAME")
+    for names, what in _FROM_THE_OTHER:
+        if any(given[name] for name in names):
+            raise UsageError(f"conflicting options: {what} and the container type network mode")
+    return sharing.resolved(store, text)
+
+
+_FROM_THE_OTHER = (
+    (("hostname",), "hostname"),
+    (("publish", "publish_all"), "port publishing"),
+    (("expose",), "port exposing"),
+    (("hosts",), "custom host-to-IP mapping"),
+    (("dns", "dns_search", "dns_options"), "dns"),
+)
+"""Options, and what Docker calls them, that belong to the container whose network it is."""
+
+
+def _pid(store: Store, text: str) -> str:
+    from imagetool.containers import sharing
+
+    if text not in ("", "private", "host") and not text.startswith(sharing.PREFIX):
+        raise UsageError(f"--pid: invalid PID mode {text!r}", hint="host or container:NAME")
+    return sharing.resolved(store, text.replace("private", ""))
+
+
+def _options(store: Store, given: dict[str, Any], command: Sequence[str], mounts: tuple[Mount, ...]) -> Any:
+    from imagetool.runtime import devices
     from imagetool.runtime import options as run
 
-    if given["network"] not in ("none", "host", "bridge", "default"):
-        raise NotFound(f"network {given['network']} not found", hint="none, host or bridge")
     entrypoint = given["entrypoint"]
     return run.RunOptions(
         command=tuple(command),
@@ -161,12 +203,13 @@ def _options(given: dict[str, Any], command: Sequence[str], mounts: tuple[Mount,
         resources=_resources(given),
         ulimits=tuple(run.parse_ulimit(text) for text in given["ulimits"]),
         shm_size=run.parse_size(given["shm_size"]) if given["shm_size"] else 0,
-        network="bridge" if given["network"] == "default" else given["network"],
+        devices=tuple(devices.parse(text) for text in given["devices"]),
+        network=_network(store, given),
         isolation=given["isolation"],
         domainname=given["domainname"],
         sysctls=_sysctls(given["sysctls"]),
         oom_score_adj=given["oom_score_adj"],
-        pid=given["pid"],
+        pid=_pid(store, given["pid"]),
         ipc=given["ipc"].replace("private", ""),
         uts=given["uts"],
         **run.parse_security_options(given["security_opt"]),

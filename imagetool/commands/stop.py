@@ -9,11 +9,11 @@ from imagetool.commands.context import Context, each
 
 @click.command("stop", epilog="\b\nExamples:\n  imagetool stop web\n  imagetool stop -t 1 web")
 @click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
-@click.option("-t", "--time", "--timeout", "seconds", type=int, default=10, metavar="SECONDS",
-              help="How long to wait before it is killed; 10, -1: for ever.")  # fmt: skip
+@click.option("-t", "--time", "--timeout", "seconds", type=int, default=None, metavar="SECONDS",
+              help="How long to wait before it is killed; -1: for ever; its --stop-timeout.")  # fmt: skip
 @click.option("-s", "--signal", "text", metavar="SIGNAL", help="Instead of its stop signal.")
 @click.pass_obj
-def command(context: Context, names: tuple[str, ...], seconds: int, text: str | None) -> None:
+def command(context: Context, names: tuple[str, ...], seconds: int | None, text: str | None) -> None:
     """Stop containers."""
     from imagetool.containers import folder, life
     from imagetool.runtime import signals
@@ -23,7 +23,7 @@ def command(context: Context, names: tuple[str, ...], seconds: int, text: str | 
     def one(name: str) -> None:
         container = folder.find(context.store, name)
         if container.state.running or container.watched:
-            life.stop(container, seconds=seconds if seconds >= 0 else None, number=number)
+            life.stop(container, seconds=life.patience(container, seconds), number=number)
         click.echo(name)
 
     each(names, one)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import Any
 
@@ -61,6 +62,18 @@ def _document(container: Container) -> dict[str, Any]:
             "Memory": asked.resources.memory,
             "NanoCpus": asked.resources.nano_cpus,
             "PidsLimit": asked.resources.pids or None,
+            "Dns": list(record.dns),
+            "DnsSearch": list(record.dns_search),
+            "DnsOptions": list(record.dns_options),
+            "ExtraHosts": [f"{name}:{address}" for name, address in record.hosts] or None,
+            "GroupAdd": list(record.groups) or None,
+            "PidMode": asked.pid,
+            "IpcMode": asked.ipc or "private",
+            "UTSMode": asked.uts,
+            "Devices": [
+                {"PathOnHost": d.host, "PathInContainer": d.container, "CgroupPermissions": d.access}
+                for d in asked.devices
+            ],
             "Runtime": record.runtime or "builtin",
             "StorageOpt": {"size": str(record.layer_size)} if record.layer_size else None,
         },
@@ -72,7 +85,7 @@ def _document(container: Container) -> dict[str, Any]:
                 "WorkDir": f"{container.directory}/top/work",
             },
         },
-        "Mounts": [_mount(mount) for mount in asked.mounts],
+        "Mounts": [_mount(container, mount) for mount in asked.mounts],
         "Config": _config(container),
         "NetworkSettings": {"IPAddress": state.address, "Ports": _ports(container)},
     }
@@ -111,13 +124,17 @@ def _config(container: Container) -> dict[str, Any]:
         "ExposedPorts": {port: {} for port in container.record.exposed} or None,
         "Labels": dict(container.record.labels),
         "StopSignal": container.record.stop_signal,
+        "StopTimeout": container.record.stop_timeout,
     }
 
 
-def _mount(mount: Mount) -> dict[str, Any]:
-    named = {"Name": mount.source} if mount.kind == "volume" else {}
+def _mount(container: Container, mount: Mount) -> dict[str, Any]:
+    named, source = {}, mount.source
+    if mount.kind == "volume":
+        named = {"Name": source, "Driver": "local"}
+        source = os.path.normpath(f"{container.directory}/../../volumes/{source}")
     return {
-        "Type": mount.kind, **named, "Source": mount.source, "Destination": mount.target,
+        "Type": mount.kind, **named, "Source": source, "Destination": mount.target,
         "RW": not mount.readonly,
     }  # fmt: skip
 

@@ -14,13 +14,11 @@ from imagetool.containers import attach, folder, frames, launch, listing, remain
 from imagetool.containers import state as states
 from imagetool.containers.folder import Container
 from imagetool.containers.launch import Connection
-from imagetool.containers.record import Record, Restart
+from imagetool.containers.record import STOP_SECONDS, Record, Restart
 from imagetool.errors import Conflict, ImageToolError
 from imagetool.runtime import cgroups, plan, signals
 from imagetool.runtime.errors import SandboxError
 from imagetool.store.store import Store
-
-STOP_SECONDS = 10
 
 
 def start(store: Store, container: Container, *, attached: bool = False) -> tuple[Connection, list[str]]:
@@ -55,6 +53,12 @@ def stop(container: Container, *, seconds: float | None, number: int | None = No
         attach.wait(connection)
     finally:
         connection.close()
+
+
+def patience(container: Container, asked: int | None) -> float | None:
+    """Seconds that `stop` waits: as it is asked to, else as the container was made to want; None: for ever."""
+    seconds = container.record.stop_timeout if asked is None else asked
+    return seconds if seconds >= 0 else None
 
 
 def kill(container: Container, number: int) -> None:

@@ -11,13 +11,16 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from imagetool.containers import executors, remains, rootless, volumes
+from imagetool.containers import executors, remains, rootless, sharing, volumes
 from imagetool.containers.record import Record
 from imagetool.errors import NotFound, UsageError
 from imagetool.runtime import (
     capabilities,
     cgroups,
+    devices,
+    leases,
     linux,
+    network,
     plan,
     ports,
     seccomp,
@@ -26,16 +29,17 @@ from imagetool.runtime import (
     users,
 )
 from imagetool.runtime.inroot import read_in_root
-from imagetool.runtime.network import host_resolv_conf
 from imagetool.runtime.options import Mount, RunOptions
 from imagetool.store.store import Store
 
+HOST_GATEWAY = "host-gateway"  # Docker's word
 _FILES = ("hosts", "hostname", "resolv.conf")
 
 
 def bundle(store: Store, record: Record, directory: str) -> tuple[str, ...]:
     """Writes config.json; gives what could not be isolated, a sentence each. ImageToolError."""
-    options = record.options._replace(mounts=tuple(_present(store, m) for m in record.options.mounts))
+    options = sharing.joined(store, record)
+    options = options._replace(mounts=tuple(_present(store, m) for m in options.mounts))
     for mount in options.mounts:
         volumes.fill(mount, f"{directory}/rootfs")
     write_hosts(record, directory, "")
@@ -51,16 +55,23 @@ def write_hosts(record: Record, directory: str, address: str) -> None:
     hostname = record.options.hostname or record.id[:12]
     own = record.options.network not in ("host",)
     servers = record.dns or ((usernet.NAME_SERVER,) if rootless.active() and own else ())
-    host = host_resolv_conf()
+    host = network.host_resolv_conf()
     texts = (
-        ports.hosts_file(address, hostname, dict(record.hosts)),
+        ports.hosts_file(address, hostname, {name: _host_address(there) for name, there in record.hosts}),
         f"{hostname}\n",
-        ports.resolv_conf(host, own_network=own, servers=servers),
+        ports.resolv_conf(
+            host, own_network=own, servers=servers, search=record.dns_search, options=record.dns_options
+        ),
     )
     for name, text in zip(_FILES, texts, strict=True):
         with open(f"{directory}/{name}", "w") as file:
             os.fchmod(file.fileno(), 0o644)
             file.write(text)
+
+
+def _host_address(address: str) -> str:
+    """`host-gateway` is this machine, as containers on the bridge see it."""
+    return leases.gateway(network.SUBNET) if address == HOST_GATEWAY else address
 
 
 def _present(store: Store, mount: Mount) -> Mount:
@@ -93,18 +104,27 @@ def _host(store: Store, record: Record, directory: str, options: RunOptions) -> 
     names = capabilities.granted(
         options.cap_add, options.cap_drop, privileged=options.privileged, available=linux.bounding_set()
     )
+    other = sharing.network_of(store, record)
+    whose = other.directory if other is not None else directory
     return plan.Host(
         record.id,
         cgroup_version=cgroups.version(),
         cgroup_path=remains.cgroup_path(record.id),
         capabilities=linux.bounding_set(),
-        files={f"/etc/{name}": f"{directory}/{name}" for name in _FILES},
+        devices=tuple(node for device in options.devices for node in devices.nodes(device)),
+        limits_devices=_limits_devices(record.runtime),
+        files={f"/etc/{name}": f"{whose}/{name}" for name in _FILES},
         rootless=rootless.active(),
         single_id=rootless.active() and rootless.has_one_id(),
         seccomp=seccomp_default.profile(names, platform.machine())
         if seccomp.available(executors.filters(store))
         else None,
     )
+
+
+def _limits_devices(runtime: str) -> bool:
+    """Version 2 of cgroups wants a program for it (BPF), which an OCI runtime loads."""
+    return cgroups.version() == 1 or (cgroups.version() == 2 and runtime not in ("", "builtin"))
 
 
 def _with_profile(options: RunOptions) -> RunOptions:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from imagetool.errors import StoreError, UsageError
+from imagetool.runtime.devices import Device
 from imagetool.runtime.options import ImageDefaults, Mount, Resources, RunOptions
 from imagetool.runtime.ports import Port
 from imagetool.store import disk
 
 FILE = "container.json"
+STOP_SECONDS = 10
 
 
 class Restart(NamedTuple):
@@ -58,11 +60,14 @@ class Record(NamedTuple):
     remove: bool = False
     restart: Restart = Restart()
     stop_signal: str = ""
+    stop_timeout: int = STOP_SECONDS  # until SIGKILL; -1: never
     runtime: str = ""
     top: str = "auto"
     volumes: tuple[str, ...] = ()  # the unnamed ones that were made for it
     hosts: tuple[tuple[str, str], ...] = ()  # name, address: further lines of /etc/hosts
     dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()  # further ones, as they were given
     layer_size: int = 0  # bytes that the RW layer may take; 0: what there is
     rootless: bool = False  # made by a user: owners of its files are kept in attributes
@@ -81,6 +86,7 @@ def parse(data: bytes) -> Record:
         "resources": Resources(*asked["resources"]),
         "ulimits": tuple((row[0], row[1], row[2]) for row in asked["ulimits"]),
         "sysctls": tuple((row[0], row[1]) for row in asked["sysctls"]),
+        "devices": tuple(Device(*row) for row in asked["devices"]),
     }
     image: list[Any] = [tuple(value) if isinstance(value, list) else value for value in fields["defaults"]]
     return Record(
@@ -94,6 +100,8 @@ def parse(data: bytes) -> Record:
             "volumes": tuple(fields["volumes"]),
             "hosts": tuple((row[0], row[1]) for row in fields["hosts"]),
             "dns": tuple(fields["dns"]),
+            "dns_search": tuple(fields["dns_search"]),
+            "dns_options": tuple(fields["dns_options"]),
             "groups": tuple(fields["groups"]),
         }
     )

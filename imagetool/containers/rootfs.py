@@ -93,7 +93,8 @@ def python_environment() -> dict[str, str]:
 def mountpoints(record: Record) -> list[tuple[str, bool]]:
     """(path, whether it is a directory) of what is mounted in the container, but for what is in other mounts."""
     asked = [(m.target, m.kind != "bind" or os.path.isdir(m.source)) for m in record.options.mounts]
-    return [*STUBS, *asked]
+    devices = [(each.container, os.path.isdir(each.host)) for each in record.options.devices]
+    return [*STUBS, *asked, *devices]
 
 
 def make_stubs(directory: str, wanted: Iterable[tuple[str, bool]]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from imagetool.errors import UsageError
+from imagetool.runtime.devices import Device
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _MOUNT_KEYS = {
@@ -58,14 +59,14 @@ class RunOptions(NamedTuple):
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
-    devices: tuple[str, ...] = ()  # paths on the host, shown at the same path
+    devices: tuple[Device, ...] = ()
     resources: Resources = Resources()
     ulimits: tuple[tuple[str, int, int], ...] = ()  # name, soft, hard; -1: unlimited
     sysctls: tuple[tuple[str, str], ...] = ()
     shm_size: int = 0
     oom_score_adj: int | None = None
-    network: str = "bridge"  # "none", "host", "bridge", or the path of a network namespace
-    pid: str = ""  # "host", or the path of a namespace; likewise ipc and uts
+    network: str = "bridge"  # "none", "host", "bridge", "container:ID", or the path of a network namespace
+    pid: str = ""  # "host", "container:ID" or the path of a namespace; likewise ipc and uts
     ipc: str = ""
     uts: str = ""
     isolation: str = "namespace"  # or "chroot"

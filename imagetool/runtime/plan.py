@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from imagetool.errors import UsageError
 from imagetool.runtime import capabilities, defaults
+from imagetool.runtime.devices import Node
 from imagetool.runtime.options import ImageDefaults, Mount, Resources, RunOptions
 from imagetool.runtime.users import User
 
@@ -32,6 +33,8 @@ class Host(NamedTuple):
     gid_map: tuple[tuple[int, int, int], ...] = ()
     single_id: bool = False  # no id but 0 exists inside
     capabilities: int = (1 << len(capabilities.NAMES)) - 1  # the bounding set
+    devices: tuple[Node, ...] = ()  # what `RunOptions.devices` are
+    limits_devices: bool = False  # whether rules for them hold
     files: Mapping[str, str] = {}  # target -> file on the host: /etc/hosts, /etc/hostname, /etc/resolv.conf
     seccomp: Mapping[str, Any] | None = None  # the profile for seccomp="default"; None: it cannot be loaded
 
@@ -151,8 +154,12 @@ def _linux(options: RunOptions, host: Host, chroot: bool, notes: list[str]) -> S
     if host.uid_map and not chroot:
         linux["uidMappings"] = [_id_row(*row) for row in host.uid_map]
         linux["gidMappings"] = [_id_row(*row) for row in host.gid_map]
-    if options.devices:
+    if host.devices:
         linux["devices"] = []  # they are bound, which needs no right to make nodes
+    if any(not host.limits_devices and "rw" not in node.access for node in host.devices):
+        notes.append(
+            "devices may be read and written as their owners allow: no device cgroup can limit it here"
+        )
     _seccomp(linux, options, host, notes)
     _cgroup(linux, options, host, notes)
     return linux
@@ -204,7 +211,7 @@ def _cgroup(linux: Spec, options: RunOptions, host: Host, notes: list[str]) -> N
             notes.append("resource limits do not apply: no cgroup may be made here")
         return
     linux["cgroupsPath"] = host.cgroup_path
-    linux["resources"] = asked | {"devices": _device_rules(options.privileged)}
+    linux["resources"] = asked | {"devices": _device_rules(options.privileged, host.devices)}
 
 
 def limits(wanted: Resources) -> Spec:
@@ -225,11 +232,14 @@ def limits(wanted: Resources) -> Spec:
     return {name: part for name, part in (("cpu", cpu), ("memory", memory), ("pids", pids)) if part}
 
 
-def _device_rules(privileged: bool) -> list[Spec]:
+def _device_rules(privileged: bool, nodes: tuple[Node, ...]) -> list[Spec]:
     if privileged:
         return [{"allow": True, "access": "rwm"}]
     rules: list[Spec] = [{"allow": False, "access": "rwm"}]
-    for kind, major, minor, access in defaults.DEVICE_RULES:
+    for kind, major, minor, access in (
+        *defaults.DEVICE_RULES,
+        *((n.kind, n.major, n.minor, n.access) for n in nodes),
+    ):
         row: Spec = {"allow": True, "type": kind, "access": access}
         if major is not None:
             row["major"] = major
@@ -241,7 +251,7 @@ def _device_rules(privileged: bool) -> list[Spec]:
 
 def _mounts(options: RunOptions, host: Host, chroot: bool) -> list[Spec]:
     """The system's mounts, then the host's files, then the user's, parents before children."""
-    devices = [_entry(d, "bind", d, "bind", "nosuid", "noexec") for d in options.devices]
+    devices = [_entry(n.target, "bind", n.source, "bind", "nosuid", "noexec") for n in host.devices]
     files = [_entry(target, "bind", source, "bind", "private") for target, source in host.files.items()]
     asked = [_asked(m) for m in sorted(options.mounts, key=lambda m: m.target.rstrip("/").count("/"))]
     targets = {m["destination"].rstrip("/") for m in asked}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from imagetool.errors import UsageError
@@ -48,11 +48,24 @@ def hosts_file(address: str, hostname: str, names: Mapping[str, str]) -> str:
     return "".join(f"{row}\n" for row in [*rows, *(f"{a}\t{n}" for n, a in sorted(names.items()))])
 
 
-def resolv_conf(host: str, *, own_network: bool, servers: Iterable[str] = ()) -> str:
-    """/etc/resolv.conf from the host's. In a network of its own, a server on the host's loopback is no use."""
+def resolv_conf(
+    host: str,
+    *,
+    own_network: bool,
+    servers: Iterable[str] = (),
+    search: Sequence[str] = (),
+    options: Sequence[str] = (),
+) -> str:
+    """/etc/resolv.conf (resolv.conf(5)) from the host's, with what is given instead of what it has; search ".": none.
+
+    In a network of its own, a server on the host's loopback is no use.
+    """
     lines = [line for line in host.splitlines() if line.strip() and not line.lstrip().startswith(("#", ";"))]
     named = [line for line in lines if line.split()[0] == "nameserver"]
-    rest = [line for line in lines if line not in named]
+    replaced = ("nameserver", *(("search", "domain") if search else ()), *(("options",) if options else ()))
+    rest = [line for line in lines if line.split()[0] not in replaced]
+    rest += [f"search {' '.join(search)}"] if search and "." not in search else []
+    rest += [f"options {' '.join(options)}"] if options else []
     kept = [f"nameserver {s}" for s in servers] or [n for n in named if not (own_network and _is_loopback(n))]
     if not kept and own_network:
         kept = [f"nameserver {s}" for s in _FALLBACK_SERVERS]
