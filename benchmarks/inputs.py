@@ -55,7 +55,7 @@ class Inputs:
         """tree/ with 8,000 files and source/ with 2,000."""
         return _kept(
             f"files-{FORM}",
-            lambda top: _plant(top / "tree", TREE_FILES) + _plant(top / "source", SOURCE_FILES),
+            lambda top: plant(top / "tree", TREE_FILES) + plant(top / "source", SOURCE_FILES),
         )
 
     def big(self) -> Layer:
@@ -70,33 +70,46 @@ class Inputs:
         return [Layer(None, _kept_tar(f"layer-{FORM}-{count}-{n}.tar", n, count)) for n in range(LAYERS)]
 
 
-def _kept(name: str, make: Callable[[Path], int]) -> Layer:
-    """A directory and the tar of it, published together by one rename."""
+def kept(name: str, make: Callable[[Path], object]) -> Path:
+    """A directory that `make` has filled, in this run or an earlier one; published by one rename."""
     home = CACHE / "benchmarks" / name
     if not home.exists():
         home.parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=".new.", dir=home.parent))
         try:
-            make(new / "root")
-            run(
-                ["tar", "-C", new / "root", "--sort=name", "--numeric-owner", "-cf", new / "root.tar", "."],
-                timeout=600,
-            )
+            make(new)
             new.chmod(0o755)
             new.rename(home)
         finally:
             shutil.rmtree(new, ignore_errors=True)
+    return home
+
+
+def _kept(name: str, make: Callable[[Path], int]) -> Layer:
+    """A directory and the tar of it."""
+
+    def both(new: Path) -> None:
+        make(new / "root")
+        run(
+            ["tar", "-C", new / "root", "--sort=name", "--numeric-owner", "-cf", new / "root.tar", "."],
+            timeout=600,
+        )
+
+    home = kept(name, both)
     return Layer(home / "root", home / "root.tar")
 
 
-def _plant(top: Path, files: int) -> int:
-    """Small text-like files, 20 to a directory, three levels deep; the same on every machine."""
+def plant(top: Path, files: int, size_of: int = 5000) -> int:
+    """Small text-like files, 20 to a directory, three levels deep; the same on every machine.
+
+    `size_of` bytes on average, and 50 more.
+    """
     dice = random.Random(files)
     words = [bytes(dice.choices(b"abcdefghijklmnopqrstuvwxyz", k=dice.randint(2, 9))) for _ in range(500)]
     for number in range(files):
         home = top / f"part{number // 400:02}" / f"unit{number // 20 % 20:02}"
         home.mkdir(parents=True, exist_ok=True)
-        size = min(int(dice.expovariate(1 / 5000)) + 50, 64_000)
+        size = min(int(dice.expovariate(1 / size_of)) + 50, 64_000)
         text = b" ".join(dice.choices(words, k=size // 6 + 1))[:size]
         (home / f"file{number:05}.txt").write_bytes(text + b"\n")
     return files

@@ -1,4 +1,4 @@
-"""The images that are measured with, as one OCI layout made by umoci, and the registry that has them.
+"""The images that are measured with, as one OCI layout made by umoci.
 
     debian    one layer: a small Debian, about 60 MB of gzip
     nine      nine layers, about 140 MB: the same, and what else a larger Debian has, in eight parts
@@ -14,19 +14,13 @@ import io
 import json
 import os
 import random
-import shutil
-import signal
-import socket
-import subprocess
 import tarfile
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.inputs import CACHE, Inputs
-from benchmarks.system import Failed, run
+from benchmarks.inputs import CACHE, Inputs, kept, plant
+from benchmarks.system import run
 
 FORM = 1  # part of the cached name: raise it when a rule below changes
 IMAGES = ("debian", "nine", "many")
@@ -43,16 +37,7 @@ EXTRAS = (
 
 def layout(inputs: Inputs) -> Path:
     """The OCI layout with all IMAGES as its tags."""
-    home = CACHE / "benchmarks" / f"images-{FORM}"
-    if not home.exists():
-        home.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=".new.", dir=home.parent))
-        try:
-            _make(new, inputs)
-            new.rename(home)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
-    return home / "oci"
+    return kept(f"images-{FORM}", lambda new: _make(new, inputs)) / "oci"
 
 
 def entries(image: str, inputs: Inputs) -> int:
@@ -68,24 +53,23 @@ def _make(new: Path, inputs: Inputs) -> None:
     for number, part in enumerate(parts, 1):
         tars.append(_pack(new / f"{number}.tar", debian, part))
         _add_noise(tars[-1], number)
-    many = new / "many.tar"
-    _plant(many)
-    run(["umoci", "init", "--layout", new / "oci"])
-    for image, layers in (("debian", tars[:1]), ("nine", tars), ("many", [many])):
-        run(["umoci", "new", "--image", f"{new / 'oci'}:{image}"])
-        for layer in layers:
-            command: list[str | Path] = [
-                "umoci",
-                "raw",
-                "add-layer",
-                "--image",
-                f"{new / 'oci'}:{image}",
-                layer,
-            ]
-            run(command, timeout=300)
+    many = plant_tar(new / "many.tar", MANY)
+    images = {"debian": tars[:1], "nine": tars, "many": [many]}
+    write_layout(new / "oci", images)
+    for image, layers in images.items():
         (new / f"{image}.count").write_text(str(len({name for layer in layers for name in _names(layer)})))
     for tar in (*tars, many):
         tar.unlink()
+
+
+def write_layout(target: Path, images: Mapping[str, Sequence[Path]]) -> None:
+    """An OCI layout: tag -> the tars of its layers, lowest first."""
+    run(["umoci", "init", "--layout", target])
+    for image, layers in images.items():
+        name = f"{target}:{image}"
+        run(["umoci", "new", "--image", name])
+        for layer in layers:
+            run(["umoci", "raw", "add-layer", "--image", name, layer], timeout=300)
 
 
 def _split(root: Path) -> tuple[list[str], list[list[str]]]:
@@ -125,103 +109,18 @@ def _add_noise(tar: Path, number: int) -> None:
             archive.add(file.name, f"data{number}")
 
 
-def _plant(target: Path) -> None:
-    """MANY files of a few hundred bytes to a few KiB, 20 to a directory."""
-    dice = random.Random(MANY)
-    words = [bytes(dice.choices(b"abcdefghijklmnopqrstuvwxyz", k=dice.randint(2, 9))) for _ in range(500)]
+def plant_tar(target: Path, files: int) -> Path:
+    """A tar of so many files of a few hundred bytes to a few KiB, 20 to a directory."""
     with tempfile.TemporaryDirectory() as made:
-        for number in range(MANY):
-            home = Path(made, f"part{number // 400:02}", f"unit{number // 20 % 20:02}")
-            home.mkdir(parents=True, exist_ok=True)
-            size = min(int(dice.expovariate(1 / 1500)) + 50, 64_000)
-            text = b" ".join(dice.choices(words, k=size // 6 + 1))[:size]
-            (home / f"file{number:05}.txt").write_bytes(text + b"\n")
+        plant(Path(made), files, 1500)
         run(["tar", "-C", made, "--sort=name", "--numeric-owner", "-cf", target, "."], timeout=300)
+    return target
 
 
 def _names(tar: Path) -> list[str]:
     with tarfile.open(tar) as archive:
         names = [os.path.normpath(member.name) for member in archive]
     return [name for name in names if name != "."]
-
-
-class Registry:
-    """A docker-registry that runs. `host` is its address."""
-
-    def __init__(self, host: str) -> None:
-        self.host = host
-
-    def fill(self, source: Path, image: str) -> str:
-        """Brings an image of the layout to it; gives its name there."""
-        name = f"{self.host}/benchmark/{image}:1"
-        command = ["skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false"]
-        run([*command, f"oci:{source}:{image}", f"docker://{name}"], timeout=300)
-        return name
-
-
-@contextmanager
-def registry(folder: Path) -> Iterator[Registry]:
-    """An empty one, on a free port of 127.0.0.1, for as long as the block lasts."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder.mkdir(parents=True)
-    config = {
-        "version": "0.1",
-        "log": {"level": "error"},
-        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
-        "http": {"addr": f"127.0.0.1:{port}", "secret": "of a benchmark"},
-    }
-    (folder / "config.yml").write_text(json.dumps(config))  # JSON is YAML
-    environ = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
-    with (
-        daemon(["docker-registry", "serve", str(folder / "config.yml")], folder / "log", environ),
-        _cleared(folder),
-    ):
-        _wait_for(port)
-        yield Registry(f"127.0.0.1:{port}")
-
-
-@contextmanager
-def _cleared(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def daemon(command: list[str], log: Path, environ: dict[str, str] | None = None) -> Iterator[int]:
-    """A process that ends with the block; its id."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=environ,
-            start_new_session=True,
-        )
-    try:
-        yield process.pid
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_for(port: int, seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.02)
-    raise Failed("the registry does not start")
 
 
 def archive_of_many(count: int) -> Path:

@@ -3,47 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from benchmarks.images import inputs as images
-from benchmarks.images.inputs import Registry, registry
-from benchmarks.images.programs import Program, spend
-from benchmarks.inputs import Inputs
-from benchmarks.system import Failed, mounted, status_field, unmount
+from benchmarks.images.programs import Images
+from benchmarks.programs import rounds
+from benchmarks.programs.commands import spend
+from benchmarks.programs.registry import Registry, registry
+from benchmarks.programs.rounds import Figures, Workload
+from benchmarks.system import Failed, status_field
 
-Figures = dict[str, float]
 LISTED = 1_000  # images in the store that is listed
-
-
-class Case(NamedTuple):
-    """One program at one workload. `name` is the image in the registry; `folder` is empty before."""
-
-    program: Program
-    image: str
-    name: str
-    inputs: Inputs
-    folder: Path
-
-
-class Workload(NamedTuple):
-    """`prepare` is done once, or, if `fresh`, before each round with an empty store; `once` gives figures.
-
-    `check` looks at the result, outside of all times; it gives what is wrong with it.
-    """
-
-    name: str
-    title: str
-    image: str
-    can: Callable[[Program], bool]
-    once: Callable[[Case], Figures]
-    prepare: Callable[[Case], None] = lambda case: None
-    fresh: bool = False
-    check: Callable[[Case], str] = lambda case: ""
+Case = rounds.Case[Images]
 
 
 def pull(case: Case) -> Figures:
@@ -133,44 +107,35 @@ def loaded(case: Case) -> None:
     spend(case.program.images())
 
 
-def _peak(program: Program, own: float) -> float:
+def _peak(program: Images, own: float) -> float:
     """MiB of the largest of its processes; a daemon does the work for its client."""
     return max(own, status_field(program.server, "VmHWM")) if program.server else own
 
 
-def clear(folder: Path) -> None:
-    """Nothing is mounted below it, and it is gone: overlay mounts of stores outlive their programs."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines()[::-1]:
-        place = Path(line.split()[4])
-        if place.is_relative_to(folder) and mounted(place):
-            unmount(place)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _pulls(program: Program) -> bool:
+def _pulls(program: Images) -> bool:
     return bool(program.pull(""))
 
 
-def _pushes(program: Program) -> bool:
+def _pushes(program: Images) -> bool:
     return bool(program.push("", ""))
 
 
-def _lists(program: Program) -> bool:
+def _lists(program: Images) -> bool:
     return bool(program.load(Path()))
 
 
-def _mounts(program: Program) -> bool:
-    return type(program).mount is not Program.mount
+def _mounts(program: Images) -> bool:
+    return type(program).mount is not Images.mount
 
 
 WORKLOADS = {
     workload.name: workload
     for workload in (
-        Workload("pull-debian", "pull of a Debian, 60 MB", "debian", _pulls, pull, fresh=True, check=right),
-        Workload("pull-nine", "pull of nine layers, 140 MB", "nine", _pulls, pull, fresh=True, check=right),
-        Workload("pull-many", "pull of 30,000 small files", "many", _pulls, pull, fresh=True, check=right),
-        Workload("push", "push of nine pulled layers", "nine", _pushes, push, prepare=pulled),
-        Workload("mount", "mount of the Debian, exec to listing", "debian", _mounts, mount, prepare=pulled),
-        Workload("images", "list 1,000 images", "debian", _lists, listing, prepare=loaded),
+        Workload("pull-debian", "pull of a Debian, 60 MB", ["debian"], _pulls, pull, fresh=True, check=right),
+        Workload("pull-nine", "pull of nine layers, 140 MB", ["nine"], _pulls, pull, fresh=True, check=right),
+        Workload("pull-many", "pull of 30,000 small files", ["many"], _pulls, pull, fresh=True, check=right),
+        Workload("push", "push of nine pulled layers", ["nine"], _pushes, push, prepare=pulled),
+        Workload("mount", "mount of the Debian, exec to listing", ["debian"], _mounts, mount, prepare=pulled),
+        Workload("images", "list 1,000 images", ["debian"], _lists, listing, prepare=loaded),
     )
 }  # fmt: skip
