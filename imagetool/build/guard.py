@@ -1,7 +1,7 @@
 """A process that outlives a build for a moment and tidies up: it removes directories, so that nobody waits for that.
 
-And when the build has been killed it takes the mounts away. A server of files lives in the build's mount namespace,
-and so keeps it; an overlayfs in there keeps the server's files: neither would ever end.
+And when the build has been killed it takes the mounts away, and all that the build has begun. A server of files lives
+in the build's mount namespace, and so keeps it; an overlayfs in there keeps the server's files: neither would ever end.
 """
 
 from __future__ import annotations
@@ -17,41 +17,50 @@ SOURCE = "imagetool:build"
 """The name of every mount of a build in /proc/self/mountinfo."""
 
 
+_NOTHING = b"\0"
 _MOST = 32 << 10  # bytes, which a pipe takes without a reader
 
 
-def start() -> Callable[[list[str]], None]:
-    """Forks the guard, which sees this process end; the function that ends it, given what to remove."""
+def start(prefix: str) -> Callable[[list[str]], None]:
+    """Forks the guard, which sees this process end; the function that ends it, given what to remove.
+
+    Without a word from it, all goes whose path begins with `prefix`.
+    """
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _watch(reader)
+        _watch(reader, prefix)
     os.close(reader)
 
     def end(paths: list[str]) -> None:
         text = os.fsencode("\0".join(paths))
         if len(text) > _MOST:
             scratch.remove(paths)
-            text = b""
-        os.write(writer, text)
+            text = _NOTHING
+        os.write(writer, text or _NOTHING)
         os.close(writer)
         os.waitpid(pid, os.WNOHANG)
 
     return end
 
 
-def _watch(reader: int) -> NoReturn:
+def _watch(reader: int, prefix: str) -> NoReturn:
     try:
         os.setsid()  # a Ctrl-C is for the build
         os.dup2(reader, 0)
         linux.close_from(1)
         with open(0, "rb") as told:
-            paths = told.read()
+            paths = told.read() or b"\0".join(_begun(prefix))
         for target in reversed(_targets()):
             linux.umount(target)
         scratch.remove(os.fsdecode(path) for path in paths.split(b"\0") if path)
     finally:
         os._exit(0)
+
+
+def _begun(prefix: str) -> list[bytes]:
+    folder, name = os.path.split(os.fsencode(prefix))
+    return [b"%b/%b" % (folder, one) for one in os.listdir(folder) if one.startswith(name)]
 
 
 def _targets() -> list[bytes]:

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from imagetool.archive.pack import Options
     from unionfs.layers.base import Layer
 
+ALONE = (
+    "NOTE: there is one user id here, so that no file can be given to another user and no process become one; "
+    "ranges in /etc/subuid and /etc/subgid would help (usermod --add-subuids)."
+)
+"""For who wonders why a command has failed."""
+
 _DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
 
 Words = list[tuple[str, str | None]]

@@ -128,6 +128,8 @@ class RunStep(FileStep):
                 code = runner.run(top.root, command, channel.sink())
                 channel.end_output()
                 if code:
+                    if owners.are_noted():
+                        channel.line(owners.ALONE)
                     self._explore(runner, top.root, command)
                     raise CommandFailed(command.argv, code)
                 leftovers.remove(top.root, hidden)

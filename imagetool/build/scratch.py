@@ -16,7 +16,7 @@ class Scratch:
     """A context manager. For any number of threads."""
 
     def __init__(self, lease: Lease) -> None:
-        self._prefix = f"{lease.layout.temporary}/{lease.name}.d"  # what is left goes when the lease is dead
+        self.prefix = f"{lease.layout.temporary}/{lease.name}.d"  # what is left goes when the lease is dead
         self._numbers = count(1)
         self._undo = ExitStack()
         self._directories: list[str] = []
@@ -37,7 +37,7 @@ class Scratch:
 
     def directory(self) -> str:
         """A new empty directory, mode 0755."""
-        path = f"{self._prefix}{next(self._numbers)}"
+        path = f"{self.prefix}{next(self._numbers)}"
         with disk.errors("cannot make a directory for the build"):
             os.mkdir(path)
             os.chmod(path, 0o755)

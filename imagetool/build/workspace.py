@@ -68,7 +68,7 @@ class Workspace:
         self._views: dict[object, str] = {}
         self._places = count(1)
         _enter_namespace()
-        scratch.remover = guard.start()
+        scratch.remover = guard.start(scratch.prefix)
         _become_reaper(scratch)
         self.memory = self._in_memory()
         """A directory that is only in memory, and that nobody else can enter."""

@@ -108,11 +108,7 @@ def _build(context: Context, place: str, given: dict[str, Any]) -> None:
     display = _display(given["progress"], quiet=quiet, stdout=output is None or output.path != "-")
     find = _finder(context, pulling=given["pulling"], quiet=quiet)
     stdin, dockerfile = sys.stdin.buffer, given["dockerfile"]
-    store = context.store  # where it is depends on who asks
-    if os.geteuid() != 0:
-        from imagetool.containers import rootless
-
-        rootless.enter()  # and be root there: all that follows is as it is for root
+    store = context.become_root()  # all that follows is as it is for root
     with (
         store.lease() as lease,
         contexts.open_context(place, dockerfile, stdin, temporary=lease.temporary) as opened,
@@ -159,16 +155,18 @@ def _options(given: dict[str, Any], more: Sequence[str]) -> Options:
         given["squash"],
         given["debug_shell"],
         given["top"],
-        _epoch(),
+        _epoch(given["build_args"]),
     )
 
 
-def _epoch() -> int | None:
-    if "SOURCE_DATE_EPOCH" not in os.environ:
+def _epoch(arguments: Sequence[str]) -> int | None:
+    """SOURCE_DATE_EPOCH, as a build argument or in the environment."""
+    text = _arguments(arguments).get("SOURCE_DATE_EPOCH", os.environ.get("SOURCE_DATE_EPOCH"))
+    if text is None:
         return None
-    from imagetool.archive.pack import epoch_from_environment
+    from imagetool.archive.pack import epoch_of
 
-    return epoch_from_environment()
+    return epoch_of(text)
 
 
 def _arguments(texts: Sequence[str]) -> dict[str, str]:

@@ -26,9 +26,10 @@ def command(context: Context, everything: bool, force: bool, filters: tuple[str,
     seconds = cache.parse_until(filters)
     if not confirmed("This will remove the results of build steps.", force=force):
         return
-    dropped = cache.prune(context.store, older=seconds)
-    size = cache.prune_mounts(context.store) if everything else 0
-    size += memory.forget(f"{context.store.layout.build}/contexts", older=seconds)
-    size += gc.collect(context.store.layout).size
+    store = context.become_root()  # there may be files of other ids
+    dropped = cache.prune(store, older=seconds)
+    size = cache.prune_mounts(store) if everything else 0
+    size += memory.forget(f"{store.layout.build}/contexts", older=seconds)
+    size += gc.collect(store.layout).size
     click.echo(f"Build steps: {dropped}")
     click.echo(f"Total reclaimed space: {size_text(size)}")

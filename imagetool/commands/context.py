@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,18 @@ class Context:
 
             self._store = Store.open(self.root)
         return self._store
+
+    def become_root(self) -> Store:
+        """Root of a user namespace, where files of the user's further ids are his own; nothing happens to root.
+
+        Gives the store, which is the user's still. SandboxError.
+        """
+        store = self.store
+        if os.geteuid() != 0:
+            from imagetool.containers import rootless
+
+            rootless.enter()
+        return store
 
     def progress(self, *, quiet: bool = False, err: bool = False) -> Progress:
         """For standard output, as Docker does, or (`err`) beside it. To be entered."""

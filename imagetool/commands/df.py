@@ -23,7 +23,6 @@ TITLES = {
 def command(context: Context, verbose: bool, format: str | None) -> None:
     """Show what takes space. Layers are those of images and of build steps, as files can be read from them."""
     from imagetool.build import cache
-    from imagetool.containers import rootless
     from imagetool.containers import usage as containers
     from imagetool.store.usage import usage
     from imagetool.units import size_text
@@ -31,7 +30,7 @@ def command(context: Context, verbose: bool, format: str | None) -> None:
     store = context.store
     images, *others = usage(store)
     steps = cache.usage(store)
-    rootless.enter()  # in volumes there may be directories of other ids
+    context.become_root()  # in volumes there may be directories of other ids
     rows = []
     for each in (images, containers.containers(store), containers.local_volumes(store), steps, *others):
         share = f" ({100 * each.reclaimable // each.size}%)" if each.size else ""

@@ -25,9 +25,9 @@ def command(context: Context, force: bool, filters: tuple[str, ...]) -> None:
 
 def prune(context: Context, filters: tuple[str, ...] = ()) -> int:
     """Does it, and says which; gives the bytes that their RW layers had."""
-    from imagetool.containers import folder, life, listing, rootfs, rootless
+    from imagetool.containers import folder, life, listing, rootfs
 
-    rootless.enter()  # in volumes there may be files of other ids
+    context.become_root()  # in volumes there may be files of other ids
     labels = [text for text in filters if text.startswith("label=")]
     keeps = listing.parse_filters(labels, float)
     before = min([_until(text) for text in filters if text not in labels], default=time.time())

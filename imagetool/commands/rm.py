@@ -14,9 +14,9 @@ from imagetool.commands.context import Context, each
 @click.pass_obj
 def command(context: Context, names: tuple[str, ...], force: bool, volumes: bool) -> None:
     """Remove containers."""
-    from imagetool.containers import folder, life, rootless
+    from imagetool.containers import folder, life
 
-    rootless.enter()  # in volumes there may be files of other ids
+    context.become_root()  # in volumes there may be files of other ids
 
     def one(name: str) -> None:
         life.remove(context.store, folder.find(context.store, name), force=force, volumes=volumes)

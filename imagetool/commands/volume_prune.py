@@ -23,9 +23,9 @@ def command(context: Context, everything: bool, force: bool, filters: tuple[str,
 
 def prune(context: Context, *, everything: bool = False, filters: tuple[str, ...] = ()) -> int:
     """Does it, and says which; gives the bytes that they took."""
-    from imagetool.containers import rootless, volumeuse
+    from imagetool.containers import volumeuse
 
-    rootless.enter()  # there may be files of other ids
+    context.become_root()  # there may be files of other ids
     keeps = volumeuse.parse_filters(context.store, filters, ("label",))
     gone, freed = volumeuse.prune(context.store, everything=everything, keeps=keeps)
     if gone:

@@ -13,9 +13,9 @@ from imagetool.commands.context import Context, each
 @click.pass_obj
 def command(context: Context, names: tuple[str, ...], force: bool) -> None:
     """Remove volumes that no container has."""
-    from imagetool.containers import rootless, volumeuse
+    from imagetool.containers import volumeuse
 
-    rootless.enter()  # there may be files of other ids
+    context.become_root()  # there may be files of other ids
 
     def one(name: str) -> None:
         volumeuse.remove(context.store, name, force=force)

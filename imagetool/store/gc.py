@@ -163,7 +163,8 @@ def _sweep_leases(layout: Layout) -> None:
     alive = set(_lease_names(layout))
     for name in os.listdir(layout.temporary):
         if name.startswith(lease.PREFIX) and name.partition(".")[0] not in alive:
-            with suppress(FileNotFoundError):  # its owner may be just tidying up
+            # Its owner may be just tidying up; and what has a user's further ids goes when a prune has them.
+            with suppress(FileNotFoundError, PermissionError):
                 _remove(f"{layout.temporary}/{name}")
 
 

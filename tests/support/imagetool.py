@@ -74,8 +74,9 @@ class Cli:
     def raw(self, *arguments: str | Path, data: bytes = b"") -> bytes:
         """Bytes in, bytes out."""
         done = subprocess.run(
-            [*PROGRAM, *map(str, arguments)], input=data, capture_output=True, timeout=TIMEOUT, env=self.env
-        )
+            [*PROGRAM, *map(str, arguments)], input=data, capture_output=True, timeout=TIMEOUT, env=self.env,
+            preexec_fn=self.box.enter,
+        )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
 

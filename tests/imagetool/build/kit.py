@@ -16,6 +16,7 @@ from typing import Any
 from tests.support import command
 from tests.support.imagetool import PROGRAM, Cli, Done
 from tests.support.process import wait_until
+from tests.support.sandbox import ROOT, Sandbox
 
 NO_NETWORK = ("--network", "none")
 
@@ -23,8 +24,8 @@ NO_NETWORK = ("--network", "none")
 class Builder(Cli):
     """`build` takes a Dockerfile's text; the context is `context`, which tests write into."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, box: Sandbox = ROOT) -> None:
+        super().__init__(folder, box=box)
         self.context = folder / "context"
         self.context.mkdir(exist_ok=True)
 
@@ -76,8 +77,9 @@ class Builder(Cli):
         (self.folder / name).write_text(text)
         words = ["build", "-f", str(self.folder / name), *NO_NETWORK, *options, str(self.context)]
         return subprocess.Popen(
-            [*PROGRAM, *words], env=self.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+            [*PROGRAM, *words], env=self.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            preexec_fn=self.box.enter,
+        )  # fmt: skip
 
     def traces(self) -> list[str]:
         """Processes, mounts and temporary files of builds."""
@@ -118,10 +120,10 @@ def cached(output: str) -> list[bool]:
 
 
 @contextmanager
-def builder(folder: Path, layer: bytes) -> Iterator[Builder]:
+def builder(folder: Path, layer: bytes, box: Sandbox = ROOT) -> Iterator[Builder]:
     """A store with the image `busybox`, and nothing left behind at the end."""
-    with command.cleanup(folder):
-        made = Builder(folder)
+    with command.cleanup(folder, box):
+        made = Builder(folder, box)
         (folder / "busybox.tar").write_bytes(layer)
         made("import", folder / "busybox.tar", "busybox:latest", "-c", 'CMD ["/bin/sh"]')
         yield made
