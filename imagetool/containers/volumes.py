@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
 from imagetool.containers.rootfs import remove_tree
@@ -129,20 +129,45 @@ def fill(mount: Mount, rootfs: str) -> None:
         except (FileNotFoundError, NotADirectoryError):
             return
         try:
-            _copy(there, mount)
+            _copy(there, mount, f"{rootfs}.filling")
         finally:
             os.close(there)
     finally:
         os.close(root)
 
 
-def _copy(there: int, mount: Mount) -> None:
+def _copy(there: int, mount: Mount, made: str) -> None:
+    """By way of a directory that no container sees: one that has the volume already may put links into it."""
     if not os.path.isdir(f"/proc/self/fd/{there}"):
         return
-    command = ["cp", "-a", "--", f"/proc/self/fd/{there}/.", mount.source]
+    remove_tree(made)  # what a crash has left
+    command = ["cp", "-a", "--", f"/proc/self/fd/{there}/.", made]
     done = subprocess.run(command, pass_fds=(there,), capture_output=True, text=True)
-    if done.returncode:
-        raise StoreError(f"cannot fill the volume on {mount.target}: {done.stderr.strip()}")
+    try:
+        if done.returncode:
+            raise StoreError(f"cannot fill the volume on {mount.target}: {done.stderr.strip()}")
+        with disk.errors(f"cannot fill the volume on {mount.target}"):
+            _move_contents(made, mount.source)
+    finally:
+        remove_tree(made)
+
+
+def _move_contents(source: str, target: str) -> None:
+    """With the looks of the directory; a name that is there already stays as it is."""
+    import shutil  # few volumes are ever filled
+
+    from unionfs import sysfd
+
+    with ExitStack() as opened:
+        old, new = (os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for path in (source, target))
+        opened.callback(os.close, old)
+        opened.callback(os.close, new)
+        for name in map(os.fsencode, os.listdir(old)):
+            with suppress(FileExistsError):
+                sysfd.rename(old, name, new, name, sysfd.RENAME_NOREPLACE)
+        looks = os.fstat(old)
+        os.fchown(new, looks.st_uid, looks.st_gid)
+        shutil.copystat(source, f"/proc/self/fd/{new}")
 
 
 def _labels_of(store: Store, name: str) -> str:

@@ -18,7 +18,8 @@ def traces(cli: Cli, ids: list[str]) -> list[str]:
     """Mounts, processes, cgroups, links and leases of these containers, or of this store."""
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     found = [path for path in mounts if path.startswith(str(cli.root))]
-    found += [str(path) for each in ids for path in Path("/sys/fs/cgroup").glob(f"**/imagetool/{each}")]
+    for pattern in ("imagetool", "*/imagetool"):  # no "**": cgroups of others come and go
+        found += [str(path) for each in ids for path in Path("/sys/fs/cgroup").glob(f"{pattern}/{each}")]
     found += [name for name in os.listdir("/sys/class/net") for each in ids if name == f"it-{each[:11]}"]
     leases = Path("/run/imagetool/network/leases.json")
     table = leases.read_text() if leases.exists() else ""
