@@ -201,6 +201,13 @@ class LazyGroup(click.Group):
     def _suggestion(self, wanted: str, ctx: click.Context) -> str:
         import difflib
 
+        groups = [
+            name
+            for name, entry in self._table.items()
+            if wanted in entry.source and not isinstance(entry.source, str)
+        ]
+        if groups:
+            return f"did you mean {groups[0]} {wanted}?"
         close = difflib.get_close_matches(wanted, self._table, n=1, cutoff=0.5)
         return f"did you mean {close[0]}?" if close else f"see: {ctx.command_path} --help"
 

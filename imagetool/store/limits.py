@@ -68,5 +68,17 @@ def require_space(directory: str, needed: int, limits: Limits, what: str) -> Non
     state = os.statvfs(directory)
     free = state.f_bavail * state.f_frsize
     if needed + limits.reserve > free:
-        text = f"{what} needs {size_text(needed)} on {directory}, and {size_text(free)} are free"
+        text = (
+            f"{what} needs {size_text(needed)}, and {size_text(free)} are free on {_mount_point(directory)}"
+        )
+        if needed <= free:
+            text += f", of which {size_text(limits.reserve)} are to stay free"
         raise NoSpace(text, hint="see `imagetool system prune`, or give another place with --root")
+
+
+def _mount_point(path: str) -> str:
+    """Of the disk that a directory is on: the place that a person knows."""
+    path = os.path.realpath(path)
+    while not os.path.ismount(path):
+        path = os.path.dirname(path)
+    return path

@@ -39,6 +39,7 @@ def test_every_command_has_help(words: list[str]) -> None:
         (["imags"], "unknown command 'imags' (did you mean images?)"),
         (["image", "lss"], "unknown command 'lss' (did you mean ls?)"),
         (["image", "1s"], "unknown command '1s' (did you mean ls?)"),
+        (["explore", "x"], "unknown command 'explore' (did you mean image explore?)"),
         (["zzz"], "unknown command 'zzz' (see: imagetool --help)"),
         (["images", "--quite"], "--quiet"),
         (["pull"], "(see: imagetool pull --help)"),

@@ -13,7 +13,7 @@ from imagetool import mediatypes
 from imagetool.errors import Damaged, ImageToolError, LimitExceeded, Malformed, NoSpace
 from imagetool.spec import Descriptor
 from imagetool.store.ingest import GATHER
-from imagetool.store.limits import Limits
+from imagetool.store.limits import Limits, require_space
 from imagetool.store.store import Store
 from tests.imagetool.store.kit import Layer, bring_layer, claimed, fill, from_tar, layer
 from tests.support.oci import layer_tar
@@ -190,6 +190,15 @@ def test_what_does_not_fit_is_refused_before_a_byte_comes(store: Store) -> None:
     with store.lease() as lease, pytest.raises(NoSpace, match="are free"):
         lease.claim(descriptor, digests.of(b"huge tar"))
     assert left_behind(store) == []
+
+
+def test_space_that_stays_free_is_told(tmp_path: Path) -> None:
+    """Else one would read that 1 kB do not fit into what is free."""
+    limits = Limits(reserve=1 << 60)
+    with pytest.raises(
+        NoSpace, match=r"^layer needs 1kB, and .* are free on /[^ ]*, of which 1\.15EB are to stay"
+    ):
+        require_space(str(tmp_path), 1000, limits, "layer")
 
 
 @pytest.fixture
