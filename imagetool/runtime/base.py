@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -22,7 +23,7 @@ class Stdio(NamedTuple):
     stderr: int = -1
 
 
-class Container:
+class Container(ABC):
     """A container's process, a child of the caller: created, waiting to be started, running, or ended."""
 
     def __init__(self, pid: int, console: int | None) -> None:
@@ -30,9 +31,9 @@ class Container:
         self.console = console  # the terminal's master; the caller closes it
         self._code: int | None = None
 
+    @abstractmethod
     def start(self) -> None:
-        """Execute the command."""
-        raise NotImplementedError
+        """Execute the command; SandboxError if that cannot be."""
 
     def signal(self, number: int) -> None:
         """Send a signal to the first process; nothing happens when it has ended."""

@@ -56,13 +56,18 @@ def read_in_root(root: int, path: str, limit: int) -> bytes:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode):  # a device or a pipe might never end, or act when opened
             raise OSError(errno.EINVAL, "not a regular file", path)
-        with open(f"/proc/self/fd/{fd}", "rb") as file:
-            data = file.read(limit + 1)
+        with open(f"/proc/self/fd/{fd}", "rb", opener=_without_waiting) as file:
+            data = file.read(limit + 1) or b""
     finally:
         os.close(fd)
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"larger than {limit} bytes", path)
     return data
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Files of the kernel's, /proc/kmsg for one, say that they are regular ones, and wait for what is to come."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
 
 
 def _step(parent: int, name: str, make: str) -> int:

@@ -325,6 +325,15 @@ class TestAccounts:
         with pytest.raises(OSError, match="not a regular file"):
             self.read(rootfs)
 
+    def test_a_file_of_the_kernel_s_that_waits_does_not_hang(self) -> None:
+        """/proc/kmsg calls itself a regular file."""
+        root = os.open("/", os.O_PATH | os.O_DIRECTORY)
+        try:
+            for _ in range(2):  # at the second time at the latest nothing is in it
+                inroot.read_in_root(root, "proc/kmsg", users.FILE_MAX)
+        finally:
+            os.close(root)
+
     def test_a_huge_file_is_refused(self, rootfs: Path) -> None:
         os.truncate(rootfs / "etc/passwd", users.FILE_MAX + 1)
         with pytest.raises(OSError, match="larger than"):
