@@ -44,7 +44,11 @@ DEFAULTS = Options()
 
 def epoch_from_environment() -> int | None:
     """SOURCE_DATE_EPOCH (reproducible-builds.org); None where it is not set. UsageError for what is no number."""
-    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return epoch_of(os.environ.get("SOURCE_DATE_EPOCH", ""))
+
+
+def epoch_of(text: str) -> int | None:
+    """What SOURCE_DATE_EPOCH says; None for nothing. UsageError for what is no number."""
     if text and not (text.isascii() and text.isdigit()):
         raise UsageError(f"SOURCE_DATE_EPOCH is {text!r}", hint="it is a time in whole seconds since 1970")
     return int(text) if text else None

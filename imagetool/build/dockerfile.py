@@ -6,11 +6,12 @@ Source: the Dockerfile reference. Nothing is expanded here: values are not known
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from imagetool.build import flags
-from imagetool.build.errors import DockerfileError
+from imagetool.build.errors import DockerfileError, StepError
 from imagetool.build.instructions import (
     Arg,
     At,
@@ -35,8 +36,10 @@ from imagetool.build.instructions import (
 )  # fmt: skip
 from imagetool.build.lines import Heredoc, Logical, Source, read
 from imagetool.build.words import json_strings, split_flags, split_words, unquote
+from imagetool.errors import ImageToolError, NotFound, UsageError
 
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")
+_QUOTED = re.compile(r"""['"]/?([^'"]+)['"]""")
 _RESERVED = ("context", "scratch")
 _NOT_TRIGGERS = ("FROM", "ONBUILD", "MAINTAINER")
 
@@ -50,6 +53,27 @@ class Dockerfile(NamedTuple):
         """A mistake in `word` that shows only later, at an instruction of this file."""
         error = DockerfileError(text, line=at.line, last=at.end, word=word, offset=offset)
         return error.within(self.file, self.source.lines)
+
+    def mistake(self, at: At, error: ImageToolError) -> DockerfileError:
+        """The same error as one of the instruction at `at`, and of a word that it quotes, if it quotes one."""
+        quoted = [word for word in _QUOTED.findall(error.text) if word in at.text]
+        found = DockerfileError(
+            error.text, line=at.line, last=at.end, word=quoted[0] if quoted else "", hint=error.hint
+        )
+        found.exit_code = error.exit_code
+        return found.within(self.file, self.source.lines)
+
+    @contextmanager
+    def located(self, at: At) -> Iterator[None]:
+        """What goes wrong within gets the place of the instruction at `at`: DockerfileError, StepError."""
+        try:
+            yield
+        except (DockerfileError, StepError):
+            raise
+        except (UsageError, NotFound) as error:
+            raise self.mistake(at, error) from error
+        except ImageToolError as error:
+            raise StepError(self.file, at.line, error) from error
 
 
 class Line(NamedTuple):

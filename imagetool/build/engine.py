@@ -60,7 +60,9 @@ def build(
         store.lease() as lease,
         Scratch(lease) as scratch,
         _memory(store, context) as memory,
-        Tree(context.root, ignore=context.ignore, memory=memory) as tree,
+        Tree(
+            context.root, ignore=context.ignore, memory=memory, shown=str(context.root) * context.lasting
+        ) as tree,
     ):
         job = Job(store, lease, scratch, dockerfile, plan, context, tree, options, find, display)
         display.context(tree.transfer_size())
@@ -85,10 +87,13 @@ def _find_images(job: Job) -> None:
     for stage in job.plan.stages:
         platform = Platform.parse(stage.platform) if stage.platform else None
         if isinstance(stage.base, str) and stage.base != "scratch":
-            job.image(stage.base, platform)
-        for meant in stage.sources.values():
-            if isinstance(meant, str):
-                job.image(meant)
+            with job.dockerfile.located(stage.head.at):
+                job.image(stage.base, platform)
+        for item in stage.body:
+            for meant in (stage.sources[word] for word in planning.source_words(item)):
+                if isinstance(meant, str):
+                    with job.dockerfile.located(item.at):
+                        job.image(meant)
 
 
 def _solve(job: Job) -> State:

@@ -27,9 +27,11 @@ class DockerfileError(UsageError):
     line and column count from 1; column 0 marks the whole line.
     """
 
-    def __init__(self, text: str, *, line: int, last: int = 0, word: str = "", offset: int = 0) -> None:
+    def __init__(
+        self, text: str, *, line: int, last: int = 0, word: str = "", offset: int = 0, hint: str = ""
+    ) -> None:
         """The mistake is in `word`, `offset` characters in, somewhere on the lines `line` to `last`."""
-        super().__init__(text)
+        super().__init__(text, hint=hint)
         self.line, self.column, self.source, self.file = line, 0, "", "Dockerfile"
         self._last, self._word, self._offset = max(line, last), word, offset
 
@@ -46,7 +48,7 @@ class DockerfileError(UsageError):
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" + (f":{self.column}" if self.column else "")
-        first = f"{place}: {self.text}"
+        first = f"{place}: {super().__str__()}"
         if not self.source:
             return first
         start = self.column or len(self.source) - len(self.source.lstrip()) + 1

@@ -202,6 +202,10 @@ def transfer(job: Job, stage: Stage, state: State, item: Transfer, full: Expand)
         target=full(item.target), heredocs=documents, chown=full(item.chown), chmod=full(item.chmod),
         exclude=tuple(map(full, item.exclude)), checksum=full(item.checksum),
     )  # fmt: skip
+    if not item.add and (
+        urls := [text for text in expanded.sources if text.startswith(("http://", "https://"))]
+    ):
+        raise UsageError(f"COPY takes no URLs: {urls[0]!r}", hint="use ADD")
     meant = stage.sources.get(item.stage, item.stage) if item.stage else None
     return _Transfer(job, state, expanded, meant)
 

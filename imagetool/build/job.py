@@ -108,6 +108,7 @@ class Job:
                 image = self._find(name, wanted)
                 self.lease.pin(image.target.digest)
                 self._images[key] = image
+                self._compare(name, wanted, image)
             return self._images[key]
 
     def tree_of(self, state: State, root: str) -> Tree:
@@ -117,6 +118,12 @@ class Job:
         if not owners.are_noted():
             return Tree(root, owners=True)
         return Tree(root, owners=owners.Lookup(self._lowers(state)))
+
+    def _compare(self, name: str, wanted: Platform, image: Image) -> None:
+        """A warning where the store only has the image for another platform than was asked for."""
+        there = image.config.platform
+        if (there.os, there.architecture) != (wanted.os, wanted.architecture):
+            self.display.line(f"[Warning] The image {name} is for {there}, not for {wanted}")
 
     def source(self, meant: int | str) -> State:
         """What a `--from` or `from=` means: a stage that is complete, or an image."""

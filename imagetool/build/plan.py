@@ -106,12 +106,12 @@ def _stage(
         raise dockerfile.error(head.at, f"the base name ({head.image}) is blank: give the argument a value")
     platform = _expanded(dockerfile, head, head.platform, seen)
     sources = {
-        word: _source(dockerfile, item, word, number, names) for item in body for word in _source_words(item)
+        word: _source(dockerfile, item, word, number, names) for item in body for word in source_words(item)
     }
     return Stage(number, head.name, names.get(image.lower(), image), platform, head, body, sources)
 
 
-def _source_words(item: Instruction) -> list[str]:
+def source_words(item: Instruction) -> list[str]:
     if isinstance(item, Transfer):
         return [item.stage] if item.stage else []
     if isinstance(item, Run):
@@ -156,7 +156,7 @@ def _closure(stages: list[Stage], wanted: int) -> set[int]:
 
 def _unused(dockerfile: Dockerfile, given: Mapping[str, str]) -> tuple[str, ...]:
     declared = {name for item in dockerfile.instructions if isinstance(item, Arg) for name, _ in item.names}
-    known = declared | set(PREDEFINED) | set(platform_args("", ""))
+    known = declared | {*PREDEFINED, "SOURCE_DATE_EPOCH"} | set(platform_args("", ""))
     unused = [name for name in given if name not in known]
     return (f"[Warning] One or more build-args {unused} were not consumed",) if unused else ()
 

@@ -18,6 +18,11 @@ class Secret(NamedTuple):
     file: str = ""
     variable: str = ""
 
+    def check(self, name: str) -> None:
+        """NotFound for a file that is not there: better said before anything runs."""
+        if self.file and not os.path.exists(self.file):
+            raise NotFound(f"secret {name}: {self.file}: No such file or directory")
+
     def read(self, name: str) -> bytes:
         """NotFound, UsageError for one that is too large."""
         if self.variable:
@@ -37,7 +42,10 @@ class Secret(NamedTuple):
 
 def parse_secrets(texts: Sequence[str]) -> dict[str, Secret]:
     """`id=NAME[,src=FILE|,env=VARIABLE][,type=file|env]`; without a source, the variable or the file NAME."""
-    return dict(_secret(text) for text in texts)
+    found = dict(_secret(text) for text in texts)
+    for name, secret in found.items():
+        secret.check(name)
+    return found
 
 
 def parse_ssh(texts: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:

@@ -19,7 +19,6 @@ from imagetool.build.plan import Stage
 from imagetool.build.runstep import RunSteps
 from imagetool.build.state import State, from_image, from_scratch, from_stage, grown, nop, noted
 from imagetool.digest import Digest
-from imagetool.errors import ImageToolError
 from imagetool.spec import Platform
 
 
@@ -217,12 +216,11 @@ class StageBuilder:
     def _located(self, item: Instruction) -> Iterator[None]:
         """What goes wrong within gets the place of the instruction."""
         try:
-            yield
-        except (DockerfileError, StepError):
-            raise
-        except ImageToolError as error:
+            with self._job.dockerfile.located(item.at):
+                yield
+        except StepError:
             self._channel.failed()
-            raise StepError(self._job.dockerfile.file, item.at.line, error) from error
+            raise
 
 
 def _quoted(text: str) -> str:

@@ -80,7 +80,8 @@ class Found(NamedTuple):
 
 
 class Tree:
-    """A context manager. `owners`: files keep their owners when they are copied (stages and images)."""
+    """A context manager. `shown`: the path that errors name, if it means something to people. `owners`: files
+    keep their owners when they are copied (stages and images)."""
 
     def __init__(
         self,
@@ -88,9 +89,11 @@ class Tree:
         *,
         ignore: Ignore | None = None,
         memory: Memory | None = None,
+        shown: str = "",
         owners: bool | OwnersOf = False,
     ) -> None:
         self.root = os.fspath(root)
+        self.shown = shown
         self.ignore = ignore or Ignore()
         self.memory = memory or Memory()
         self._owners = owners
@@ -202,7 +205,9 @@ class Tree:
 
     def missing(self, source: str, *, ignored: bool) -> NotFound:
         """The error for a source."""
-        hint = "the rules of .dockerignore exclude it" if ignored else f"it is looked for in {self.root}"
+        hint = f"it is looked for in {self.shown}" if self.shown else ""
+        if ignored:
+            hint = "the rules of .dockerignore exclude it"
         return NotFound(f'failed to compute cache key: "/{source.strip("/")}": not found', hint=hint)
 
     def _names(self, path: Names) -> list[str]:
