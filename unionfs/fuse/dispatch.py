@@ -9,6 +9,7 @@ import errno
 import logging
 from collections import deque
 from collections.abc import Callable
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from unionfs.errors import SetupError
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 Log = Callable[[str], None]
 
+PATIENCE = 0.05
+"""Seconds of waiting, altogether, for what a thread could have done; a loop takes longer than that to come."""
+
 _REFUSED = {
     op.IOCTL: errno.ENOTTY,  # no file attributes of chattr(1), no cloning by FICLONE
     op.BMAP: errno.EINVAL,
@@ -45,7 +49,7 @@ class Dispatcher:
         self._ctx = ctx
         self._nursery: trio.Nursery | None = None
         self._postponed: list[tuple[Head, Work]] = []
-        self._waited = False  # for something that a thread could have waited for
+        self._waited = 0.0  # seconds, for something that a thread could have waited for
         self._log = log or logging.getLogger("unionfs").error
         self._busy: dict[int, deque[tuple[Head, bytes]]] = {}
         self.counts = [0] * (op.LAST + 1)
@@ -77,8 +81,10 @@ class Dispatcher:
             self.storing.start()
 
     def wants_loop(self) -> bool:
-        """Whether something would be done that takes a loop."""
-        return self._nursery is None and (self._waited or (self.storing is not None and self.storing.wanted))
+        """Whether enough would be done that takes a loop."""
+        if self._nursery is not None:
+            return False
+        return self._waited > PATIENCE or (self.storing is not None and self.storing.wanted)
 
     def handle(self, buf: Buffer) -> None:
         """Answers the request in `buf`, now or later; the buffer is free again afterwards."""
@@ -163,8 +169,9 @@ class Dispatcher:
     def _begin(self, head: Head, work: Work) -> None:
         """Before there is a loop, work that no other request need wait for is done at once: it takes less time."""
         if not self._ctx.options.threads or (self._nursery is None and not work.node):
-            self._waited = True
+            began = perf_counter()
             self._reply(head, self._inline(head, work))
+            self._waited += perf_counter() - began
             return
         if work.node:
             self.hold(work.node)
