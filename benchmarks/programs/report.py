@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from statistics import median
 from typing import NamedTuple
 
@@ -122,4 +123,6 @@ def _shorter(measured: Sequence[Measured], runs: int) -> Iterator[str]:
 def machine(packages: Sequence[str]) -> dict[str, str]:
     """What the figures depend on."""
     facts = {key: value for key, value in system.machine().items() if "fs" not in key}
-    return facts | {package: system.version(package) for package in packages}
+    filtered = "yes" if any(map(find_spec, ("seccomp", "pyseccomp"))) else "no"
+    facts |= {package: system.version(package) for package in packages}
+    return facts | {"imagetool filters system calls:": filtered}
