@@ -81,7 +81,8 @@ def test_rounds_turn_warm_up_and_go_on_without_who_fails(tmp_path: Path) -> None
     seen: list[str] = []
 
     def once(case: Case[Program]) -> dict[str, float]:
-        assert case.folder.is_dir() and case.program.home.is_dir()
+        assert case.folder.is_dir()
+        assert case.program.home.is_dir()
         assert (case.image, case.name) == ("box", "host/box")
         if case.program.name == "broken":
             raise Failed("no way")
