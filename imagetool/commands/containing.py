@@ -154,7 +154,8 @@ def _network(store: Store, given: Mapping[str, Any]) -> str:
 
     text = str(given["network"])
     if text in ("none", "host", "bridge", "default"):
-        return "bridge" if text == "default" else text
+        own = given["isolation"] != "chroot" or text == "none"  # else there is nothing to connect to a bridge
+        return "host" if not own else "bridge" if text == "default" else text
     if not text.startswith(sharing.PREFIX):
         raise NotFound(f"network {text} not found", hint="none, host, bridge or container:NAME")
     for names, what in _FROM_THE_OTHER:

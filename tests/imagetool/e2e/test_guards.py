@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.imagetool.e2e.containers import BOX, FOREVER
+from tests.imagetool.e2e.containers import BOX, FOREVER, column
 from tests.support.imagetool import Cli
 from tests.support.process import wait_until
 
@@ -52,3 +52,11 @@ def test_cp_follows_no_magic_link_where_the_host_s_processes_are_seen(
     assert "ermission denied" in box.error("cp", "magic:/d/secret", "stolen")
     assert "no such directory" in box.error("cp", "planted", "magic:/d/")
     assert [path.name for path in (tmp_path / "outside").iterdir()] == ["secret"]
+
+
+def test_isolation_by_chroot_leaves_the_host_s_network_alone(box: Cli) -> None:
+    """There is no network of its own that could be connected: moving a link would be moving it to the host."""
+    shown = box("run", "--rm", "--isolation", "chroot", "busybox", "ls", "/sys/class/net").split()
+    assert "lo" in shown
+    assert box("create", "--isolation", "chroot", "busybox") != ""
+    assert column(box, "Networks") == "host"

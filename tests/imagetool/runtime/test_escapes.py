@@ -255,12 +255,21 @@ def test_nothing_can_be_imported_any_more() -> None:
     assert "ModuleNotFoundError: No module named 'colorsys'" in done.stderr
 
 
-def test_host_files_are_out_of_reach_by_chroot(runner: Runner, tmp_path: Path) -> None:
-    """CAP_SYS_CHROOT is in the default set: the classical second chroot leads nowhere."""
-    (tmp_path / "marker-of-the-host").touch()
-    script = "mkdir /j; chroot /j /bin/true 2>/dev/null; cd /; i=0; while [ $i -lt 30 ]; do cd ..; i=$((i+1)); done; ls"
-    assert "marker" not in runner.run("sh", "-c", script).out
-    assert "marker" not in runner.run("sh", "-c", script, isolation="chroot", host={"cgroup_version": 0}).out
+@pytest.mark.parametrize("isolation", ["namespace", "chroot"])
+def test_host_files_are_out_of_reach_by_chroot(runner: Runner, isolation: str) -> None:
+    """CAP_SYS_CHROOT is in the default set: who calls chroot(2) and stays outside can climb, but not to the host."""
+    runner.prepare("sleep", "60", isolation=isolation, host={"cgroup_version": 0})
+    with runner.created() as container:
+        container.start()
+        assert _climbed(container.pid, runner.rootfs) == 0
+
+
+def test_a_working_directory_behind_a_link(runner: Runner, rootfs: Path, tmp_path: Path) -> None:
+    """It is made, and not where the link leads on the host."""
+    (tmp_path / "outside").mkdir()
+    (rootfs / "way").symlink_to(tmp_path / "outside")
+    assert runner.run("pwd", workdir="/way/made").out == f"{tmp_path}/outside/made\n"
+    assert os.listdir(tmp_path / "outside") == []
 
 
 def test_old_root_is_not_mounted(either: Runner) -> None:
@@ -403,6 +412,27 @@ def _traced_from_inside(container: int, pid: int) -> int:
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(attacker, 0)[1])
+
+
+def _climbed(container: int, marker: Path) -> int:
+    """Whether `marker`, a path of the host's, is below the top that a process with the container's root can reach."""
+    climber = os.fork()
+    if climber == 0:
+        code = 255
+        try:
+            root = os.open(f"/proc/{container}/root", os.O_PATH)
+            linux.setns(os.pidfd_open(container), linux.CLONE_NEWNS)
+            os.fchdir(root)
+            os.chroot(".")
+            os.close(root)
+            os.mkdir("jail")
+            os.chroot("jail")
+            for _ in range(30):
+                os.chdir("..")
+            code = int(os.path.exists(f".{marker}"))
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(climber, 0)[1])
 
 
 def _descriptors(pid: int) -> list[str]:
