@@ -97,7 +97,8 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 """
         (self.home / "config.toml").write_text(text)
         command = ["containerd", "-c", f"{self.home}/config.toml", "-l", "error"]
-        with daemon(command, self.home / "log") as self.server:
+        with daemon(command, self.home / "log") as process:
+            self.server = process.pid
             until_it_answers(self.command("version"))
             yield
 
@@ -118,7 +119,8 @@ class Docker(Program):
         places = ["--data-root", f"{home}/data", "--exec-root", f"{home}/exec", "-p", f"{home}/pid"]
         options = [*self.network, "--storage-driver=overlay2", "-l", "error"]
         command = ["dockerd", *places, "-H", f"unix://{home}/socket", *options]
-        with daemon(command, home / "log") as self.server:
+        with daemon(command, home / "log") as process:
+            self.server = process.pid
             until_it_answers(self.command("version"))
             yield
 
@@ -189,8 +191,10 @@ def until_it_answers(command: Argv, seconds: float = 30) -> None:
 
 
 @contextmanager
-def daemon(command: list[str], log: Path, environ: dict[str, str] | None = None) -> Iterator[int]:
-    """A process that ends with the block; its id."""
+def daemon(
+    command: list[str], log: Path, environ: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ends with the block, whatever happens in it."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -201,7 +205,7 @@ def daemon(command: list[str], log: Path, environ: dict[str, str] | None = None)
             start_new_session=True,
         )
     try:
-        yield process.pid
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -37,8 +37,8 @@ class Comparison(NamedTuple, Generic[P]):
         measured = cli.measured_by_root("the programs that are compared", lambda: self._measure(arguments))
         if measured is None:
             return 1
-        facts = machine(self.packages)
-        cli.publish(arguments, facts, measured, report(facts, measured, self.targets, arguments.runs))
+        facts, whole = machine(self.packages), cli.with_earlier(arguments, self.workloads, measured)
+        cli.publish(arguments, facts, whole, report(facts, whole, self.targets, arguments.runs))
         return cli.status(measured, OURS)
 
     def _parse(self) -> argparse.Namespace:

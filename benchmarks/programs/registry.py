@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from benchmarks.programs.commands import daemon
@@ -29,12 +30,17 @@ class Registry:
         return name
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 @contextmanager
 def registry(folder: Path) -> Iterator[Registry]:
     """An empty one, on a free port of 127.0.0.1, for as long as the block lasts."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     folder.mkdir(parents=True)
     config = {
         "version": "0.1",
@@ -43,13 +49,15 @@ def registry(folder: Path) -> Iterator[Registry]:
         "http": {"addr": f"127.0.0.1:{port}", "secret": "of a benchmark"},
     }
     (folder / "config.yml").write_text(json.dumps(config))  # JSON is YAML
-    environ = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
-    with (
-        daemon(["docker-registry", "serve", str(folder / "config.yml")], folder / "log", environ),
-        _cleared(folder),
-    ):
+    with served(folder / "config.yml"), _cleared(folder):
         _wait_for(port)
         yield Registry(f"127.0.0.1:{port}")
+
+
+def served(config: Path) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """A docker-registry with this configuration; what it says is in the file `log` beside it."""
+    environ = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
+    return daemon(["docker-registry", "serve", str(config)], config.with_name("log"), environ)
 
 
 @contextmanager

@@ -5,9 +5,6 @@ Every process is started, waited for, and ended by its pid by the context manage
 
 import http.client
 import json
-import os
-import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -17,6 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import trustme
+
+from benchmarks.programs.registry import free_port, served
 
 START_SECONDS = 20
 
@@ -29,13 +28,6 @@ class Server(NamedTuple):
     ca: Path | None = None
     user: str = ""
     password: str = ""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -68,28 +60,9 @@ def registry(
         config["auth"] = {"token": dict(token)}
     path = folder / "config.yml"
     path.write_text(json.dumps(config))  # JSON is YAML
-    with running(["docker-registry", "serve", str(path)], folder / "log") as process:
+    with served(path) as process:
         wait_for(port, process, tls=tls or wait_tls, log=folder / "log")
         yield Server(f"127.0.0.1:{port}", folder / "data", ca, *(login or ("", "")))
-
-
-@contextmanager
-def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that ends with the context, whatever happens in it."""
-    environ = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environ
-        )
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes], *, tls: bool, log: Path) -> None:
