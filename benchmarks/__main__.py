@@ -35,10 +35,10 @@ def main() -> int:
     measured = cli.measured_by_root("mounting the peers", lambda: _measure(arguments))
     if measured is None:
         return 1
-    facts = machine()
-    cli.publish(arguments, facts, measured, report(facts, measured, arguments.runs))
+    facts, whole = machine(), cli.with_earlier(arguments, WORKLOADS, measured)
+    cli.publish(arguments, facts, whole, report(facts, whole, arguments.runs))
     if arguments.svg:
-        arguments.svg.write_text(draw(measured))
+        arguments.svg.write_text(draw(whole))
     return cli.status(measured, "unionfs:")
 
 

@@ -23,6 +23,9 @@ def parser(module: str, description: str, workloads: Iterable[str], runs: int) -
     )
     made.add_argument("--runs", "--rounds", type=int, default=runs, help=f"counted rounds (default: {runs})")
     made.add_argument("--json", type=Path, help="keep every sample here")
+    made.add_argument(
+        "--add", action="store_true", help="keep what that file has of other workloads, in the tables too"
+    )
     made.add_argument("--table", type=Path, help="write the tables here (Markdown)")
     return made
 
@@ -33,6 +36,8 @@ def parse(made: argparse.ArgumentParser, workloads: Iterable[str]) -> argparse.N
     unknown = [name for name in arguments.workloads if name not in known]
     if unknown or arguments.runs < 1:
         made.error(f"no such workload: {unknown[0]}" if unknown else "--runs must be at least 1")
+    if arguments.add and arguments.json is None:
+        made.error("--add needs --json: the file that is added to")
     arguments.workloads = arguments.workloads or known
     return arguments
 
@@ -48,6 +53,17 @@ def measured_by_root(why: str, measure: Callable[[], list[Measured]]) -> list[Me
     except Failed as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return None
+
+
+def with_earlier(
+    arguments: argparse.Namespace, known: Iterable[str], new: Sequence[Measured]
+) -> list[Measured]:
+    """With `--add` also what the file has of other workloads: all that are `known`, in that order."""
+    found = {one.workload: one for one in new}
+    if arguments.add and arguments.json.exists():
+        rows = json.loads(arguments.json.read_text())["measured"]
+        found = {row["workload"]: Measured(**row) for row in rows} | found
+    return [found[name] for name in known if name in found]
 
 
 def publish(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from benchmarks import cli
 from benchmarks.containers import targets as containers
 from benchmarks.containers.__main__ import COMPARISON as CONTAINERS
 from benchmarks.containers.processes import memory_of, snapshot
@@ -123,3 +125,13 @@ def test_memory_is_that_of_the_processes_that_have_come() -> None:
     assert process.pid in new
     assert 0 < used.pss <= used.rss < 20
     assert memory_of([process.pid]) == (0, 0)
+
+
+def test_a_run_of_some_workloads_is_added_to_the_results(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    arguments = argparse.Namespace(add=True, json=file, table=None, runs=3)
+    for name in ("b", "a", "b"):
+        whole = cli.with_earlier(arguments, ["a", "b", "c"], [one(name)])
+        cli.publish(arguments, {}, whole, "")
+    assert whole == [one("a"), one("b")]
+    assert cli.with_earlier(argparse.Namespace(add=False, json=file), ["a", "b"], [one("b")]) == [one("b")]
