@@ -11,7 +11,7 @@ from imagetool.commands.context import Context
 from imagetool.commands.output import show_documents
 
 
-@click.command("info")
+@click.command("info", epilog="\b\nExamples:\n  imagetool info\n  imagetool info -f '{{.DockerRootDir}}'")
 @click.option("-f", "--format", metavar="TEMPLATE", help="'json' or a Go template.")
 @click.pass_obj
 def command(context: Context, format: str | None) -> None:

@@ -20,7 +20,9 @@ TITLES = {
 }
 
 
-@click.command("mounts")
+@click.command(
+    "mounts", epilog="\b\nExamples:\n  imagetool mounts\n  imagetool umount $(imagetool mounts -q)"
+)
 @click.option("-q", "--quiet", is_flag=True, help="Show directories only.")
 @format_option
 @click.pass_obj

@@ -9,7 +9,7 @@ import click
 from imagetool.commands.output import show_documents
 
 
-@click.command("version")
+@click.command("version", epilog="\b\nExamples:\n  imagetool version")
 @click.option("-f", "--format", metavar="TEMPLATE", help="'json' or a Go template.")
 def command(format: str | None) -> None:
     """Show the version."""

@@ -11,7 +11,10 @@ from imagetool.commands.context import Context, each
 @click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
 @click.pass_obj
 def command(context: Context, names: tuple[str, ...]) -> None:
-    """Wait for containers to end, and print their exit codes."""
+    """Wait for containers to end, and print their exit codes.
+
+    255 is that of an end which nobody saw: the monitor of the container had been killed, or the machine stopped.
+    """
     from imagetool.containers import folder, life
 
     each(names, lambda name: click.echo(life.wait(folder.find(context.store, name))))
