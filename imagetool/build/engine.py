@@ -65,20 +65,24 @@ def build(
         ) as tree,
     ):
         job = Job(store, lease, scratch, dockerfile, plan, context, tree, options, find, display)
-        display.context(tree.transfer_size())
+        with display.busy("Reading the build context"):
+            size = tree.transfer_size()
+        display.context(size)
         for warning in plan.warnings:
             display.line(warning)
         _find_images(job)
         state = _solve(job)
         if options.squash:
-            state = job.squashed(state)
+            with display.busy("Squashing layers"):
+                state = job.squashed(state)
         rendered = mutate.render(state.draft)
         lease.put(rendered.config)
         lease.put(rendered.manifest)
         if finish is None:
             store.publish(options.names, rendered.target)
         else:
-            finish(rendered.target)
+            with display.busy("Writing the output"):
+                finish(rendered.target)
     return Built(rendered.image_id, rendered.target)
 
 

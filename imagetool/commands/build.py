@@ -68,7 +68,7 @@ Examples:
     "--progress",
     type=click.Choice(["auto", "plain", "tty"]),
     default="auto",
-    help="How to show what is done: with colours on a terminal, or plain.",
+    help="How to show what is done: steps that move on a terminal, or plain lines.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print the image's ID only.")
 @click.option(
@@ -105,7 +105,12 @@ def _build(context: Context, place: str, given: dict[str, Any]) -> None:
     output = _output(given["output"])
     quiet = given["quiet"] or context.quiet
     options = _options(given, output.names if output else ())
-    display = _display(given["progress"], quiet=quiet, stdout=output is None or output.path != "-")
+    display = _display(
+        given["progress"],
+        quiet=quiet,
+        stdout=output is None or output.path != "-",
+        moving=not given["debug_shell"],  # whose shell has the terminal for itself
+    )
     find = _finder(context, pulling=given["pulling"], quiet=quiet)
     stdin, dockerfile = sys.stdin.buffer, given["dockerfile"]
     store = context.store  # where it is depends on who asks
@@ -190,14 +195,16 @@ def _labels(texts: Sequence[str]) -> dict[str, str]:
     return {key: value for key, _, value in (text.partition("=") for text in texts)}
 
 
-def _display(kind: str, *, quiet: bool, stdout: bool) -> Display:
+def _display(kind: str, *, quiet: bool, stdout: bool, moving: bool) -> Display:
     from imagetool.build.display import Display
+    from imagetool.build.live import Live
 
     stream = sys.stdout if stdout else sys.stderr
     colours = kind == "tty" or (
         kind == "auto" and stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     )
-    return Display(None if quiet else stream.buffer, sys.stderr.buffer, colours=colours)
+    live = Live(stream.fileno()) if colours and moving and not quiet and stream.isatty() else None
+    return Display(None if quiet else stream.buffer, sys.stderr.buffer, colours=colours, live=live)
 
 
 def _finder(context: Context, *, pulling: bool, quiet: bool) -> Find:
