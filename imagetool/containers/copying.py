@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from typing import IO, Any, NamedTuple
 
 from imagetool.containers import folder, remains, rootfs, rootless
+from imagetool.containers import state as states
 from imagetool.containers.folder import Container
 from imagetool.containers.shutin import shut_in
-from imagetool.errors import ImageToolError, NotFound, UsageError
+from imagetool.errors import Conflict, ImageToolError, NotFound, UsageError
 from imagetool.store.store import Store
 
 
@@ -131,6 +132,10 @@ def _root(store: Store, container: Container) -> Iterator[int]:
         rootless.join(container.state.pid)
         fd = os.open(f"/proc/{container.state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            if not states.is_alive(
+                container.state.pid, container.state.started
+            ):  # the id may be another's by now
+                raise Conflict(f"container {container.name} has just ended", hint="try again")
             yield fd
         finally:
             os.close(fd)

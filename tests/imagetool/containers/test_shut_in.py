@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from imagetool.containers.shutin import shut_in
-from imagetool.runtime import capabilities
+from imagetool.runtime import capabilities, linux
+
+_PR_GET_DUMPABLE = 3
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -114,3 +116,8 @@ def _leads_to(fd: int) -> bool:
 
 def test_its_standard_streams_are_nobody_s(tmp_path: Path) -> None:
     assert said(tmp_path, lambda: str({os.major(os.fstat(fd).st_rdev) for fd in (0, 1, 2)})) == "{1}"
+
+
+def test_nobody_traces_it(tmp_path: Path) -> None:
+    """Where a container sees the host's processes it has the same user and the same rights."""
+    assert said(tmp_path, lambda: str(linux.prctl(_PR_GET_DUMPABLE))) == "0"

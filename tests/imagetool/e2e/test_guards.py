@@ -60,3 +60,32 @@ def test_isolation_by_chroot_leaves_the_host_s_network_alone(box: Cli) -> None:
     assert "lo" in shown
     assert box("create", "--isolation", "chroot", "busybox") != ""
     assert column(box, "Networks") == "host"
+
+
+def test_links_for_the_files_of_etc_lead_nowhere_else(box: Cli, tmp_path: Path) -> None:
+    """What is mounted on /etc/hosts and its like is mounted in the container, and written to there."""
+    (tmp_path / "outside").write_text("host")
+    box("run", "--name", "etc", *BOX, "sh", "-c", "echo")
+    (box.folder / "etc").mkdir()
+    for name in ("hosts", "hostname", "resolv.conf"):
+        (box.folder / "etc" / name).symlink_to(tmp_path / "outside")
+    box("cp", "etc", "etc:/")
+    box("commit", "etc", "linked")
+    script = "for f in hosts hostname resolv.conf; do echo planted > /etc/$f; done; cat /etc/hosts"
+    assert box("run", "--rm", "--network", "none", "linked", "sh", "-c", script) == "planted\n"
+    assert (tmp_path / "outside").read_text() == "host"
+
+
+def test_exec_takes_no_account_of_the_host_s(box: Cli, tmp_path: Path) -> None:
+    (tmp_path / "passwd").write_text("host:x:0:0::/:\n")
+    (tmp_path / "group").write_text("host:x:0:\n")
+    swap = "; ".join(f"busybox ln -s {tmp_path}/{name} /etc/{name}" for name in ("passwd", "group"))
+    running(box, "hostile", f"busybox mkdir -p /etc; {swap}")
+    assert "unable to find user host" in box.error("exec", "-u", "host", "hostile", "sh")
+    assert "unable to find group host" in box.error("exec", "-u", "0:host", "hostile", "sh")
+
+
+@pytest.mark.parametrize("name", ["../../outside", "..", ".", "a/b", "/", "\x01"])
+def test_no_name_of_a_volume_leads_elsewhere(box: Cli, name: str) -> None:
+    mount = f"type=volume,source={name},target=/v"
+    assert "invalid volume name" in box.error("run", "--rm", "--mount", mount, *BOX, "true")
