@@ -70,7 +70,7 @@ class _Packer:
         self._tree = tree
         self._writer = writer
         self._whiteouts = 0
-        self._links: dict[int, Path] = {}
+        self._links = tree.links  # of the top layer, wherever it is written
         below = tree.union.layers[1:]
         self._below = Below(below) if below else None
 

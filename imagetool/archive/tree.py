@@ -33,7 +33,7 @@ class Tree:
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.union = UnionTree(layers, None, Policy())
         self.files = Files(self.union)
-        self._links: dict[int, tuple[bytes, ...]] = {}  # inode -> the first name that was given out
+        self.links: dict[int, tuple[bytes, ...]] = {}  # inode -> the first name that was given out
 
     def close(self) -> None:
         self.files.close()
@@ -78,7 +78,7 @@ class Tree:
     def _first_name(self, attr: Attr, path: tuple[bytes, ...]) -> tuple[bytes, ...] | None:
         if stat.S_ISDIR(attr.mode) or attr.nlink < 2:
             return None
-        first = self._links.setdefault(attr.ino, path)
+        first = self.links.setdefault(attr.ino, path)
         return None if first is path else first
 
     def put(self, item: Item, writer: Writer) -> None:

@@ -46,3 +46,11 @@ def test_a_change_through_one_name_is_seen_through_the_others(box: Builder) -> N
     assert box.content(made, "b") == b"1\n2\n"
     assert box.content(made, "a") == b"1\n2\n3\n"
     assert box.files(made)["d/b"].linkname == "d/a"
+
+
+@pytest.mark.parametrize("top", ["overlay", "fuse"])
+def test_a_directory_that_moves_keeps_its_links_to_what_stays(box: Builder, top: str) -> None:
+    made = box.image(f"{LINKED}RUN busybox mv /d/e /d/f; echo 2 >> /d/a", "--top", top)
+    files = box.files(made)
+    assert {files[name].linkname for name in ("d/b", "d/f/c")} == {"d/a"}
+    assert box.content(made, "d/f/c") == b"1\n2\n"
