@@ -182,7 +182,9 @@ class Workspace:
     def _breaks_links(self, state: State, work: str) -> bool:
         """Whether a command may change a file under one of its names only. The kernel tells file systems apart by
         their UUID: ours have none, and some disks have none either."""
-        return not hardlinks.are_kept(work) and hardlinks.there_are(self._tars(state.layers))
+        if hardlinks.are_kept(work) or ("index", "on") not in owners.overlay_words(changing=True):
+            return False  # in a user namespace there is no index, whatever is below
+        return hardlinks.there_are(self._tars(state.layers))
 
     def _needs_union(self, state: State) -> bool:
         """The same, where that is known before a mount."""
