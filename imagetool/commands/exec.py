@@ -24,7 +24,7 @@ from imagetool.errors import UsageError
 @click.option("-d", "--detach", is_flag=True, help="Leave it alone.")
 @click.option("-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="Set an environment variable.")
 @click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Set those of a file.")
-@click.option("--privileged", is_flag=True, help="All capabilities, and every system call.")
+@click.option("--privileged", is_flag=True, help="All capabilities; the filter of system calls stays.")
 @click.option(
     "--detach-keys", default="", metavar="KEYS", help="What leaves it alone, as in ctrl-p,ctrl-q; none."
 )
