@@ -34,9 +34,15 @@ _DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
 Words = list[tuple[str, str | None]]
 
 
+def in_namespace() -> bool:
+    """Whether this process is root of a user namespace only, be it by itself or where it was started."""
+    with open("/proc/self/uid_map") as file:
+        return file.read().split() != ["0", "0", "4294967295"]
+
+
 def are_noted() -> bool:
     """Whether this process is in a user namespace with one id."""
-    return rootless.active() and rootless.has_one_id()
+    return in_namespace() and rootless.has_one_id()
 
 
 def top(asked: str) -> str:
@@ -54,12 +60,12 @@ def reading(epoch: int | None, *, noted: bool) -> Options:
     from imagetool.archive.pack import Options
     from unionfs.override import CONTAINERS
 
-    return Options(rootless.active(), CONTAINERS if noted or are_noted() else b"", epoch)
+    return Options(in_namespace(), CONTAINERS if noted or are_noted() else b"", epoch)
 
 
 def mount_words(*, changing: bool) -> list[str]:
     """Options of a union in which steps work."""
-    words = ["userxattr"] if rootless.active() and changing else []
+    words = ["userxattr"] if in_namespace() and changing else []
     if are_noted():
         words += ["squash_to_uid=0,squash_to_gid=0", *["xattr_permissions=2"] * changing]
     return words
@@ -67,7 +73,7 @@ def mount_words(*, changing: bool) -> list[str]:
 
 def overlay_words(*, changing: bool) -> Words:
     """Options of the kernel's overlayfs, which in a user namespace writes neither redirects nor files without data."""
-    if rootless.active():
+    if in_namespace():
         return [("index", "off"), ("userxattr", None)]
     index = "on" if changing else "off"  # a change of a lower file is one under all its names (`hardlinks`)
     return [("index", index), ("redirect_dir", "on"), ("metacopy", "on")]
@@ -75,7 +81,7 @@ def overlay_words(*, changing: bool) -> Words:
 
 def is_unindexed() -> bool:
     """Whether the kernel's overlayfs keeps no index of hard links, nor follows redirects: in a user namespace."""
-    return rootless.active()
+    return in_namespace()
 
 
 class Giver(Protocol):
@@ -100,7 +106,7 @@ class _Here(_Real):
             super().chown(parent, name, uid, gid)
 
     def mknod(self, parent: int, name: str, kind: int, rdev: int) -> None:
-        super().mknod(parent, name, stat.S_IFREG if rootless.active() and kind in _DEVICES else kind, rdev)
+        super().mknod(parent, name, stat.S_IFREG if in_namespace() and kind in _DEVICES else kind, rdev)
 
 
 REAL: Giver = _Real()
@@ -126,7 +132,7 @@ class Notes:
 
     @property
     def giver(self) -> Giver:
-        return self if rootless.active() else REAL
+        return self if in_namespace() else REAL
 
     def chown(self, parent: int, name: str, uid: int, gid: int) -> None:
         if not self._lonely:

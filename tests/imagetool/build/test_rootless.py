@@ -10,7 +10,7 @@ import pytest
 from tests.imagetool.build.kit import Builder, cached
 from tests.imagetool.build.rootlesskit import ACCOUNTS, EPOCH, archive, same_image, strangers, twins
 from tests.imagetool.e2e.conftest import busybox
-from tests.support.sandbox import user
+from tests.support.sandbox import user, user_namespace
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -119,6 +119,19 @@ def test_whoever_keeps_the_changes(ranges: Twins, top: str) -> None:
     """
     mine, roots = ranges
     same_image(mine, roots, text, "--top", top)
+
+
+def test_root_of_a_namespace_that_is_there_already() -> None:
+    """As in a container of a user: what is opaque and what was moved is in attributes that such a root may write."""
+    text = """
+    FROM busybox
+    RUN busybox mkdir -p /d/e /o; echo x > /d/e/f; busybox chown 33 /d/e/f; echo y > /o/f
+    RUN busybox rm -r /o; busybox mkdir /o; echo 1 > /o/g
+    RUN busybox mv /d /z
+    """
+    with user_namespace() as box, twins(busybox(), box) as (mine, roots):
+        for top in ("auto", "fuse"):
+            same_image(mine, roots, text, "--no-cache", "--top", top)
 
 
 def test_hard_links_stay_what_they_are(both: Twins) -> None:
