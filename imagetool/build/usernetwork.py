@@ -1,6 +1,6 @@
-"""The network of a stage's RUN steps for who may not make links: slirp4netns, a network in user space.
+"""The network of a stage's RUN steps for who may not make links: pasta or slirp4netns, a network in user space.
 
-It ends with the stage, and with the build whatever its end. Without it the steps have a loopback only, and are told.
+It ends with the stage, and with the build whatever its end. Without them the steps have a loopback only, and are told.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class UserNetwork(Network):
 
     def __init__(self) -> None:
         super().__init__()
-        self._slirp: usernet.Slirp | None = None
+        self._link: usernet.UserNet | None = None
         self.servers = (usernet.NAME_SERVER,)
 
     def prepare(self) -> None:
@@ -31,16 +31,18 @@ class UserNetwork(Network):
         return self._path
 
     def close(self) -> None:
-        if self._slirp:
-            self._slirp.close()
+        if self._link:
+            self._link.close()
         super().close()
 
     def _connect(self, tid: int) -> None:
         if not usernet.available():
-            self.notes.append(f"{_ALONE}: slirp4netns is not installed (or build with --network host)")
+            self.notes.append(
+                f"{_ALONE}: neither pasta nor slirp4netns is installed (or build with --network host)"
+            )
             return
         try:
-            self._slirp = usernet.Slirp(tid)
+            self._link = usernet.connect(tid)
             self.address = usernet.ADDRESS
         except NetworkError as error:
             self.notes.append(f"{_ALONE}: {error}")

@@ -73,11 +73,11 @@ class Network:
 
 
 class UserNetwork(Network):
-    """For who may not make links: slirp4netns, a network in user space; without it there is the loopback only."""
+    """For who may not make links: pasta or slirp4netns, in user space; without them there is the loopback only."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
-        self._slirp: usernet.Slirp | None = None
+        self._link: usernet.UserNet | None = None
         self._forwarder: _Forwarder | None = None
         self.address = ""
         self.ports: tuple[Port, ...] = ()
@@ -87,11 +87,11 @@ class UserNetwork(Network):
         if self._record.options.network != "bridge" or self._record.options.isolation == "chroot":
             return
         if not usernet.available() and not self._record.ports:
-            self.notes = [f"{_ALONE}: slirp4netns is not installed (or use --network host)"]
+            self.notes = [f"{_ALONE}: neither pasta nor slirp4netns is installed ({usernet.HINT})"]
             return
         forwarder = _Forwarder(self._record.ports) if self._record.ports else None
         try:
-            self._slirp = usernet.Slirp(pid)
+            self._link = usernet.connect(pid)
         except NetworkError as error:
             if forwarder:
                 forwarder.end()
@@ -110,9 +110,9 @@ class UserNetwork(Network):
         if self._forwarder:
             self._forwarder.end()
             self._forwarder = None
-        if self._slirp:
-            self._slirp.close()
-            self._slirp = None
+        if self._link:
+            self._link.close()
+            self._link = None
         self.address = ""
 
 

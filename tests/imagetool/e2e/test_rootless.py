@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import tempfile
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -125,11 +128,83 @@ def test_volumes_and_binds(mine: Cli) -> None:
     assert os.listdir(mine.root / "volumes") == []
 
 
-def test_a_network_in_user_space(mine: Cli) -> None:
+NETWORKS = ("pasta", "slirp4netns")
+
+
+def only(cli: Cli, *wanted: str) -> str:
+    """A PATH on which of the programs for networks there are just these."""
+    folder = Path(tempfile.mkdtemp(dir=cli.folder))
+    for place in ("/usr/bin", "/usr/sbin"):
+        for name in os.listdir(place):
+            if name not in (*NETWORKS, "pasta.avx2") or name in wanted:
+                with suppress(FileExistsError):
+                    (folder / name).symlink_to(f"{place}/{name}")
+    folder.chmod(0o755)
+    return str(folder)
+
+
+@pytest.mark.parametrize("program", NETWORKS)
+def test_a_network_in_user_space(mine: Cli, program: str) -> None:
     serve = "busybox mkdir /w; echo served > /w/index.html; exec busybox httpd -f -p 80 -h /w"
-    mine("run", "-d", "--name", "web", "-p", "127.0.0.1:0:80", "busybox", "sh", "-c", serve)
+    path = only(mine, program)
+    mine("run", "-d", "--name", "web", "-p", "127.0.0.1:0:80", "busybox", "sh", "-c", serve, PATH=path)
     assert fetched(int(mine("port", "web", "80").rpartition(":")[2])) == "served\n"
     assert "nameserver 10.0.2.3" in mine("exec", "web", "cat", "/etc/resolv.conf")
+    assert "default via 10.0.2.2" in mine("exec", "web", "busybox", "ip", "route")
+    assert [name for name in NETWORKS if _runs(mine, name)] == [program]
+    os.kill(monitor_of(mine), signal.SIGKILL)
+    wait_until(lambda: not _runs(mine, program), 10, "the end of the network's program")
+    mine("rm", "-f", "web")
+
+
+def _runs(cli: Cli, program: str) -> bool:
+    commands = [Path(f"/proc/{pid}/cmdline") for pid in processes(cli)]
+    return any(path.exists() and path.read_bytes().startswith(program.encode() + b"\0") for path in commands)
+
+
+@contextmanager
+def said(address: str, word: str) -> Iterator[int]:
+    """A port of this machine where everybody hears a word, and good-bye."""
+    with socket.create_server((address, 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):  # it is over
+                while True:
+                    client, _ = server.accept()
+                    with client:
+                        client.sendall(word.encode() + b"\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.parametrize("program", NETWORKS)
+def test_the_way_out_of_a_network_in_user_space(mine: Cli, program: str) -> None:
+    """To an address of this machine's that is no loopback; what listens on the loopback is out of reach."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        address = probe.getsockname()[0]
+    with said("0.0.0.0", "out") as way_out, said("127.0.0.1", "in") as private:
+        places = [(address, way_out), ("10.0.2.2", private), ("127.0.0.1", private)]
+        script = "".join(f"busybox timeout 5 busybox nc {ip} {port} < /dev/null;" for ip, port in places)
+        run = ("run", "--rm", "busybox", "sh", "-c", f"{script} true")
+        assert mine(*run, PATH=only(mine, program)) == "out\n"
+
+
+def test_without_a_program_for_it_the_network_is_a_loopback(mine: Cli) -> None:
+    done = mine.run("run", "--rm", "busybox", "echo", "runs", PATH=only(mine))
+    assert done.stdout == "runs\n"
+    assert done.stderr == (
+        "WARNING: no network but the container's own loopback: neither pasta nor slirp4netns is installed "
+        "(or use --network none or host)\n"
+    )
+    shown = mine.error("run", "--rm", "-p", "127.0.0.1:0:80", "busybox", "echo", PATH=only(mine))
+    assert "neither pasta nor slirp4netns is installed" in shown
 
 
 def test_a_port_that_is_root_s(mine: Cli) -> None:

@@ -23,7 +23,7 @@ from imagetool.runtime.errors import NetworkError
 from imagetool.runtime.leases import Lease
 from imagetool.runtime.network import Bridge, Netlink
 from imagetool.runtime.ports import Port
-from imagetool.runtime.usernet import ADDRESS, Slirp
+from imagetool.runtime.usernet import ADDRESS, UserNet, slirp
 from tests.imagetool.runtime.kit import LINKS, NO_STDIO, Runner
 from tests.support.process import wait_until
 
@@ -272,8 +272,9 @@ def test_udp_and_half_closed_tcp() -> None:
 
 
 def test_user_space_network(runner: Runner) -> None:
+    """By slirp4netns; pasta gives its rights away if it is started by root, see the containers of users."""
     with servers(runner, "slirp") as (container,):
-        network = Slirp(container.pid)
+        network = UserNet(slirp(container.pid), container.pid)
         inside = proxy.Inside(f"/proc/{container.pid}/ns/net")
         try:
             container.start()
