@@ -176,6 +176,14 @@ def remove_tree(path: str) -> None:
         os.rmdir(path)
 
 
+def remove(path: str) -> None:
+    """Removes a file, or a directory of the store with all it holds; what is gone already is no error."""
+    if os.path.isdir(path):
+        remove_tree(path)
+    else:
+        unlink(path)
+
+
 def unlink(path: str) -> None:
     with suppress(FileNotFoundError):
         os.unlink(path)

@@ -52,7 +52,7 @@ def collect(layout: Layout, *, partial_age: float = PARTIAL_AGE) -> Collected:
     Raises Damaged, Malformed or NotFound, and removes nothing, when a reference cannot be followed.
     """
     with disk.errors("cannot collect garbage"), locked(layout.lock("gc")):
-        _sweep_leases(layout)
+        lease.sweep(layout)
         kept = reachable(layout)
         blobs = [
             (digest, path) for digest, path in stored(f"{layout.root}/blobs") if digest not in kept.blobs
@@ -80,7 +80,7 @@ def reachable(layout: Layout, *, containers_only: bool = False) -> Kept:
         _keep_named(name, kept)
     for target in {ref.target.digest: ref.target for ref in references}.values():
         _keep_target(layout, target, kept)
-    for name in _lease_names(layout):
+    for name in lease.names(layout):
         for digest in lease.pinned(layout, name):
             _keep_digest(layout, digest, kept)
     return kept
@@ -149,23 +149,6 @@ def _keep_digest(layout: Layout, digest: Digest, kept: Kept) -> None:
     except (ImageToolError, FileNotFoundError):
         return
     _keep_target(layout, target._replace(media_type=document.media_type), kept)
-
-
-def _lease_names(layout: Layout) -> list[str]:
-    return [name for name in os.listdir(layout.locks) if name.startswith(lease.PREFIX)]
-
-
-def _sweep_leases(layout: Layout) -> None:
-    """Dead leases go, and the temporary files of their owners."""
-    for name in _lease_names(layout):
-        if not lease.is_alive(layout, name):
-            disk.unlink(layout.lock(name))
-    alive = set(_lease_names(layout))
-    for name in os.listdir(layout.temporary):
-        if name.startswith(lease.PREFIX) and name.partition(".")[0] not in alive:
-            # Its owner may be just tidying up; and what has a user's further ids goes when a prune has them.
-            with suppress(FileNotFoundError, PermissionError):
-                _remove(f"{layout.temporary}/{name}")
 
 
 def _stale_partials(layout: Layout, age: float) -> Iterator[str]:

@@ -2,13 +2,14 @@
 
 A lease is a locked file below ROOT/locks with one digest a line. It is written under the shared `gc` lock, and
 gc holds that lock alone while it looks: so a blob that was pinned and then found is not collected. The lock dies
-with its owner, or with the last child that inherited `fileno()`; the next gc removes the file.
+with its owner, or with the last child that inherited `fileno()`; the next lease or gc removes the file.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from imagetool import digest as digests
@@ -118,11 +119,7 @@ class Lease:
         if self._fd < 0:
             return
         for number in range(1, self._files + 1):
-            path = f"{self.layout.temporary}/{self.name}.{number}"
-            if os.path.isdir(path):
-                disk.remove_tree(path)
-            else:
-                disk.unlink(path)
+            disk.remove(f"{self.layout.temporary}/{self.name}.{number}")
         disk.unlink(self.layout.lock(self.name))
         os.close(self._fd)
         self._fd = -1
@@ -150,3 +147,34 @@ def pinned(layout: Layout, name: str) -> set[Digest]:
     except FileNotFoundError:
         return set()
     return {digests.parse(line.decode("ascii", "replace")) for line in lines if line}
+
+
+def names(layout: Layout) -> list[str]:
+    """Of all leases, dead ones too."""
+    return [name for name in os.listdir(layout.locks) if name.startswith(PREFIX)]
+
+
+def tidy(layout: Layout) -> None:
+    """Sweeps if there is something, and unless somebody is busy: what a kill left need not wait for a collection."""
+    with suppress(OSError):  # a collection will say so
+        if not names(layout):
+            return
+        fd = try_lock(layout.lock("gc"))
+        if fd is not None:
+            try:
+                sweep(layout)
+            finally:
+                os.close(fd)
+
+
+def sweep(layout: Layout) -> None:
+    """Dead leases go, and the temporary files of their owners. Only under the `gc` lock, alone."""
+    for name in names(layout):
+        if not is_alive(layout, name):
+            disk.unlink(layout.lock(name))
+    alive = set(names(layout))
+    for name in os.listdir(layout.temporary):
+        if name.startswith(PREFIX) and name.partition(".")[0] not in alive:
+            # Its owner may be just tidying up; and what has a user's further ids goes when a prune has them.
+            with suppress(FileNotFoundError, PermissionError):
+                disk.remove(f"{layout.temporary}/{name}")

@@ -15,7 +15,7 @@ from imagetool.spec.document import MAX_DOCUMENT
 from imagetool.store import disk, layers, read, refs, summary
 from imagetool.store import resolve as resolving
 from imagetool.store.layout import Layout, default_root, open_layout, read_index, write_index
-from imagetool.store.lease import Lease
+from imagetool.store.lease import Lease, tidy
 from imagetool.store.limits import LIMITS, Limits
 from imagetool.store.lock import locked
 from imagetool.store.read import Image
@@ -42,6 +42,7 @@ class Store:
 
     def lease(self) -> Lease:
         """What everything works under that adds to the store; a context manager."""
+        tidy(self.layout)
         return Lease(self.layout)
 
     # --- looking

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from imagetool.errors import InvalidReference, Malformed, NotFound, StoreError
 from imagetool.spec import Descriptor, Index, Platform
 from imagetool.store import gc
 from imagetool.store.check import Remedy, check, repair
+from imagetool.store.lease import Lease
+from imagetool.store.lock import locked
 from imagetool.store.store import Store
 from imagetool.store.usage import prune, usage
 from tests.imagetool.store.kit import Made, bring, bring_layer, claimed, image, layer
@@ -191,6 +194,28 @@ def test_a_dead_lease_keeps_nothing(store: Store) -> None:
     assert len(list(Path(store.root, "locks").glob("lease-*"))) == 1
     gc.collect(store.layout)
     assert blobs(store) == set()
+    assert list(Path(store.root, "locks").glob("lease-*")) == list(Path(store.root, "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_what_a_dead_lease_left_goes_when_another_begins(store: Store, busy: bool) -> None:
+    """A killed pull may leave gigabytes; those of the living stay."""
+    pid = os.fork()
+    if pid == 0:
+        lease = store.lease()
+        os.mkdir(lease.temporary())
+        Path(lease.temporary()).write_text("half a file")
+        os.kill(os.getpid(), 9)
+    os.waitpid(pid, 0)
+    assert len(list(Path(store.root, "tmp").iterdir())) == 2
+    with (
+        Lease(store.layout) as living,
+        locked(store.layout.lock("gc"), shared=True) if busy else nullcontext(),
+    ):
+        Path(living.temporary()).write_text("of somebody else")
+        with store.lease():
+            assert len(list(Path(store.root, "tmp").iterdir())) == (3 if busy else 1)
+    store.lease().close()
     assert list(Path(store.root, "locks").glob("lease-*")) == list(Path(store.root, "tmp").iterdir()) == []
 
 

@@ -74,6 +74,20 @@ def test_a_bad_name_is_refused_with_a_hint(text: str, hint: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("scheme", ["", "https://"])
+@pytest.mark.parametrize("password", ["s3cret", "s3cret/x", "s3cret@x"])
+def test_a_password_in_a_pasted_url_is_not_shown(scheme: str, password: str) -> None:
+    with pytest.raises(InvalidReference) as caught:
+        reference.parse(f"{scheme}me:{password}@registry.example/x")
+    assert f"{scheme}me:…@registry.example/x" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_port_is_no_password() -> None:
+    with pytest.raises(InvalidReference, match="registry.example:5000/x@latest"):
+        reference.parse("registry.example:5000/x@latest")
+
+
 @given(st.text(alphabet="aB0.:/@-_[] é", max_size=40) | st.text(max_size=20))
 def test_what_is_accepted_reads_back_in_both_forms(text: str) -> None:
     try:
