@@ -84,7 +84,7 @@ def test_a_password_in_a_pasted_url_is_not_shown(scheme: str, password: str) -> 
 
 
 def test_a_port_is_no_password() -> None:
-    with pytest.raises(InvalidReference, match="registry.example:5000/x@latest"):
+    with pytest.raises(InvalidReference, match=r"registry\.example:5000/x@latest"):
         reference.parse("registry.example:5000/x@latest")
 
 
