@@ -53,6 +53,7 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", mode: int =
         member("hard", tarfile.LNKTYPE, "way/secret"),
         member("../outside/secret"),
         member("../outside/link"),
+        member("in/../f"),
     ],
     ids=lambda one: f"{one.name}-{one.type.decode()}",
 )
