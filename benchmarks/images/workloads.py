@@ -103,7 +103,7 @@ def listing(case: Case) -> Figures:
 
 def loaded(case: Case) -> None:
     archive = images.archive_of_many(LISTED)
-    spend(case.program.load(archive), timeout=900)
+    spend(case.program.load(archive), timeout=120)  # who needs longer is out
     spend(case.program.images())
 
 
