@@ -136,11 +136,14 @@ def test_without_a_program_for_it_the_network_is_a_loopback(mine: Builder) -> No
 
 def test_killed_in_the_middle(mine: Builder) -> None:
     """Mounts, servers and commands end, and what was being made is gone."""
-    process = mine.start(f"FROM busybox\nCOPY . /c\n{FOREVER}FROM busybox\n{FOREVER}COPY --from=0 / /x\n")
+    marked = FOREVER.replace("echo runs", f"echo runs; : {mine.folder.name}")
+    process = mine.start(f"FROM busybox\nCOPY . /c\n{marked}FROM busybox\n{marked}COPY --from=0 / /x\n")
     _wait_for(process, "runs")
+    assert len(_commands(mine)) > 1
     process.kill()
     process.wait()
     wait_for_end(mine)
+    wait_until(lambda: _commands(mine) == [], 10, "the end of the commands")
     wait_until(
         lambda: not any(".d" in name for name in os.listdir(mine.root / "tmp")), 10, "the end of files"
     )
@@ -196,6 +199,17 @@ def test_a_context_from_standard_input(ranges: Builder) -> None:
             tar.addfile(entry, io.BytesIO(data))
     made = ranges.raw("build", "-q", "-", data=buffer.getvalue()).decode().strip()
     assert ranges.files(made)["f"].uid == 33
+
+
+def _commands(box: Builder) -> list[bytes]:
+    """Of containers, too, whose environment says nothing of the store."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            words = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
+            if box.folder.name.encode() in words:
+                found.append(words)
+    return found
 
 
 def _wait_for(process: subprocess.Popen[str], text: str) -> None:
