@@ -113,11 +113,7 @@ def _build(context: Context, place: str, given: dict[str, Any]) -> None:
     )
     find = _finder(context, pulling=given["pulling"], quiet=quiet)
     stdin, dockerfile = sys.stdin.buffer, given["dockerfile"]
-    store = context.store  # where it is depends on who asks
-    if os.geteuid() != 0:
-        from imagetool.containers import rootless
-
-        rootless.enter()  # and be root there: all that follows is as it is for root
+    store = context.become_root()  # all that follows is as it is for root
     with (
         store.lease() as lease,
         contexts.open_context(place, dockerfile, stdin, temporary=lease.temporary) as opened,
