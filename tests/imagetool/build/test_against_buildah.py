@@ -65,9 +65,6 @@ DIFFERENT: dict[str, dict[str, str]] = {
     "escape-directive": {"Env": "buildah escapes with a backslash whatever the directive says"},
     "expose": {"ExposedPorts": "ranges are ports, as in Docker's configs"},
     "inherit": {"/v": VOLUME},
-    "run-hardlink-later": dict.fromkeys(
-        ["/a", "/b"], "names of one file part when a later step changes one of them, as on Docker's overlayfs"
-    ),
     "run-mount-bind-stage": {"/mnt": STUBS},
     "run-mount-secret": {"/run/secrets": STUBS},
     "shell": dict.fromkeys(
