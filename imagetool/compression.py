@@ -7,13 +7,12 @@ A format is known by its first bytes, as in Docker: a layer's media type is ofte
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import queue
 import threading
 import zlib
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from imagetool.errors import Damaged, UsageError
@@ -88,13 +87,19 @@ def decoder(compression: str, sink: Sink, what: str = "stream") -> Decoder:
         case "none":
             return _Plain(sink)
         case "gzip":
-            return _Members(lambda: _gzip.decompressobj(wbits=_GZIP_WITH_HEADER), sink, f"{what} (gzip)")
+            make = partial(_gzip.decompressobj, wbits=_GZIP_WITH_HEADER)
+            return _Members(make, sink, f"{what} (gzip)", _gzip.error, zlib.error)
         case "zstd":
             return _Zstd(sink, f"{what} (zstd)")
         case "bzip2":
+            import bz2
+
             return _Members(bz2.BZ2Decompressor, sink, f"{what} (bzip2)")
         case "xz":
-            return _Members(lambda: lzma.LZMADecompressor(memlimit=MAX_WINDOW), sink, f"{what} (xz)")
+            import lzma
+
+            make = partial(lzma.LZMADecompressor, memlimit=MAX_WINDOW)
+            return _Members(make, sink, f"{what} (xz)", lzma.LZMAError)
     raise UsageError(f"unknown compression {compression!r}")
 
 
@@ -197,7 +202,8 @@ class _Plain:
 class _Members:
     """One or more streams one after the other, each with its own checksum, as gzip(1), bzip2 and xz allow."""
 
-    def __init__(self, make: Callable[[], Any], sink: Sink, what: str) -> None:
+    def __init__(self, make: Callable[[], Any], sink: Sink, what: str, *errors: type[Exception]) -> None:
+        self._errors: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, *errors)
         self._make = make
         self._sink = sink
         self._what = what
@@ -209,7 +215,7 @@ class _Members:
         try:
             for start in range(0, len(whole), _INPUT):
                 self._take(whole[start : start + _INPUT])
-        except (OSError, EOFError, ValueError, lzma.LZMAError, _gzip.error, zlib.error) as error:
+        except self._errors as error:
             raise Damaged(f"{self._what} is damaged: {error}") from error
 
     def _take(self, data: bytes | memoryview) -> None:

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from unionfs.errors import UnionError
 from unionfs.layers.base import Layer
-from unionfs.model import Policy
-from unionfs.tree import UnionTree
+
+if TYPE_CHECKING:
+    from unionfs.tree import UnionTree
 
 
 class Below:
     """`layers`, top first, are the caller's to close."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
-        self._union = UnionTree(layers, None, Policy()) if layers else None
+        self._layers = layers
+
+    @cached_property
+    def _union(self) -> UnionTree:
+        """Made when it is asked: most changes delete nothing, and the union is large to import."""
+        from unionfs.model import Policy
+        from unionfs.tree import UnionTree
+
+        return UnionTree(self._layers, None, Policy())
 
     def mode(self, path: Sequence[bytes]) -> int:
         """Of what is under a path, in the directories themselves and not behind links; 0 where there is nothing."""
-        if self._union is None:
+        if not self._layers:
             return 0
         node, mode = self._union.nodes.root, stat.S_IFDIR
         for name in path:

@@ -71,7 +71,7 @@ class _Packer:
         self._writer = writer
         self._whiteouts = 0
         self._links = tree.links  # of the top layer, wherever it is written
-        below = tree.union.layers[1:]
+        below = tree.layers[1:]
         self._below = Below(below) if below else None
 
     def run(self) -> Packed:
@@ -88,9 +88,9 @@ class _Packer:
 
     def _root_changed(self) -> bool:
         """The root has an entry of its own only where it differs from the layers below."""
-        if len(self._tree.union.layers) < 2:
+        if len(self._tree.layers) < 2:
             return False
-        ours, below = self._top.root.attr, self._tree.union.layers[1].root.attr
+        ours, below = self._top.root.attr, self._tree.layers[1].root.attr
         return (ours.mode, ours.uid, ours.gid) != (below.mode, below.uid, below.gid)
 
     def _put(self, path: Path, entry: Entry) -> bool:

@@ -6,17 +6,20 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 from imagetool.archive.writer import Writer
 from imagetool.store.layerwriter import malformed
 from unionfs.errors import LayerError
-from unionfs.files import Files
 from unionfs.layers.base import Layer, Source
 from unionfs.layers.tarball import open_tar_layer
 from unionfs.layers.tarheader import BLOCK
 from unionfs.model import ROOT_ID, Attr, Policy
-from unionfs.tree import UnionTree
+
+if TYPE_CHECKING:
+    from unionfs.files import Files
+    from unionfs.tree import UnionTree
 
 
 class Item(NamedTuple):
@@ -31,13 +34,31 @@ class Tree:
     """A read-only union. Not for several threads."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
-        self.union = UnionTree(layers, None, Policy())
-        self.files = Files(self.union)
+        self.layers = layers
         self.links: dict[int, tuple[bytes, ...]] = {}  # inode -> the first name that was given out
 
+    @cached_property
+    def union(self) -> UnionTree:
+        """Made when it is needed: it is large to import, and a pack seldom asks it anything."""
+        from unionfs.tree import UnionTree
+
+        return UnionTree(self.layers, None, Policy())
+
+    @cached_property
+    def files(self) -> Files:
+        from unionfs.files import Files
+
+        return Files(self.union)
+
     def close(self) -> None:
-        self.files.close()
-        self.union.close()
+        """The layers too."""
+        if "files" in self.__dict__:
+            self.files.close()
+        if "union" in self.__dict__:
+            self.union.close()
+            return
+        for layer in self.layers:
+            layer.close()
 
     def walk(self, top: tuple[bytes, ...] = ()) -> Iterator[Item]:
         """`top` and everything below it, directories before what they hold, names in byte order.

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import click
 
 from imagetool.commands.context import Context
+
+if TYPE_CHECKING:
+    from imagetool.spec import RunConfig
 
 
 @click.command(
@@ -26,12 +32,20 @@ def command(
     pause: bool,
 ) -> None:  # fmt: skip
     """Make an image of a container's changes, and print its ID."""
-    from imagetool.changes import changed
     from imagetool.containers import commit, folder
 
     full = commit.full_name(target) if target else None
     made = commit.commit(
         context.store, folder.find(context.store, name), full,
-        author=author, message=message, change=changed(changes), pause=pause,
+        author=author, message=message, change=_change(changes), pause=pause,
     )  # fmt: skip
     click.echo(made)
+
+
+def _change(texts: tuple[str, ...]) -> Callable[[RunConfig], RunConfig]:
+    """A Dockerfile's parser takes longer to come than all else, and is seldom needed."""
+    if not texts:
+        return lambda run: run
+    from imagetool.changes import changed
+
+    return changed(texts)

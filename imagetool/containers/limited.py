@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
-import subprocess
 
 from imagetool.errors import StoreError, UsageError
 from unionfs import mountpoint
@@ -78,6 +76,8 @@ def detach(directory: str) -> None:
 
 
 def _program() -> str:
+    import shutil  # like the next one: few containers have such a layer
+
     found = shutil.which("mkfs.ext4", path=_PATH)
     if found is None:
         raise UsageError("--size needs mkfs.ext4, which is not installed", hint="install e2fsprogs")
@@ -85,6 +85,8 @@ def _program() -> str:
 
 
 def _run(command: list[str], what: str) -> None:
+    import subprocess
+
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         reason = (

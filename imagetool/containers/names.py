@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Collection
 
@@ -42,6 +41,8 @@ def check(name: str) -> str:
 
 def choose(taken: Collection[str]) -> str:
     """A free adjective_noun."""
+    import random  # most commands make no container
+
     for attempt in range(1000):
         name = f"{random.choice(_ADJECTIVES)}_{random.choice(_NOUNS)}" + (
             str(attempt) if attempt > 10 else ""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from imagetool.containers import rootfs, rootless
 from imagetool.containers.record import Record
 from imagetool.runtime import cgroups
 from imagetool.store.store import Store
 
-NETWORK_STATE = Path("/run/imagetool/network")
+NETWORK_STATE = "/run/imagetool/network"
 
 
 def cgroup_path(container_id: str) -> str:
@@ -35,7 +34,8 @@ def clear(store: Store, record: Record) -> None:
 def has_lease(container_id: str) -> bool:
     """Whether the bridge knows the container, or a link of it is there."""
     try:
-        known = (NETWORK_STATE / "leases.json").read_text()
+        with open(f"{NETWORK_STATE}/leases.json") as leases:
+            known = leases.read()
     except OSError:
         known = ""
     return container_id in known or os.path.exists(f"/sys/class/net/it-{container_id[:11]}")

@@ -6,12 +6,10 @@ A lease counts while its process lives: after a crash or a reboot the next user 
 from __future__ import annotations
 
 import fcntl
-import ipaddress
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from imagetool.runtime.errors import NetworkError
@@ -31,34 +29,40 @@ Table = dict[str, Lease]  # container ID -> lease
 
 def choose(subnet: str, taken: Mapping[str, Lease]) -> str:
     """PURE: the first free address after the gateway's, which is the first of all."""
-    used = {lease.address for lease in taken.values()}
-    hosts = ipaddress.ip_network(subnet).hosts()
-    next(hosts)
-    for address in hosts:
-        if str(address) not in used:
-            return str(address)
+    used = {gateway(subnet), *(lease.address for lease in taken.values())}
+    for address in _hosts(subnet):
+        if address not in used:
+            return address
     raise NetworkError(f"no address is free in {subnet}", hint="remove containers that are not needed")
 
 
 def gateway(subnet: str) -> str:
-    return str(next(ipaddress.ip_network(subnet).hosts()))
+    return next(_hosts(subnet))
+
+
+def _hosts(subnet: str) -> Iterator[str]:
+    from ipaddress import ip_network  # whoever only asks when a process began need not wait for it
+
+    return map(str, ip_network(subnet).hosts())
 
 
 def started(pid: int) -> str:
     """When the process began, unique over boots; "" if there is none."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        with open(f"/proc/{pid}/stat", errors="replace") as stat:
+            fields = stat.read().rpartition(")")[2].split()
     except OSError:
         return ""
-    return f"{fields[19]}@{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"
+    with open("/proc/sys/kernel/random/boot_id") as boot:
+        return f"{fields[19]}@{boot.read().strip()}"
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[Table]:
+def locked(directory: str | os.PathLike[str]) -> Iterator[Table]:
     """The live leases, for reading and changing; what is in the table at the end is kept."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = directory / "leases.json"
-    with (directory / "lock").open("a") as lock:
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    path = os.path.join(directory, "leases.json")
+    with open(os.path.join(directory, "lock"), "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         table = {
             name: lease for name, lease in _load(path).items() if started(lease.pid) == lease.started != ""
@@ -67,9 +71,10 @@ def locked(directory: Path) -> Iterator[Table]:
         _store(path, table)
 
 
-def _load(path: Path) -> Table:
+def _load(path: str) -> Table:
     try:
-        rows = json.loads(path.read_bytes())
+        with open(path, "rb") as file:
+            rows = json.load(file)
         return {name: Lease(r[0], r[1], r[2], tuple(r[3])) for name, r in rows.items()}
     except FileNotFoundError:
         return {}
@@ -77,10 +82,12 @@ def _load(path: Path) -> Table:
         return {}  # a cache of what the kernel knows: links without a lease are found by their name
 
 
-def _store(path: Path, table: Table) -> None:
+def _store(path: str, table: Table) -> None:
     if not table:
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(path)
         return
-    temporary = path.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps(table))
-    temporary.rename(path)
+    temporary = f"{path}.{os.getpid()}"
+    with open(temporary, "w") as file:
+        json.dump(table, file)
+    os.rename(temporary, path)

@@ -101,11 +101,9 @@ def disconnect(state: str, container: str, pid: int, link: str, bridge: str) -> 
     Each may be gone already. A lease of another process than `pid` is one of a new start, which keeps all it has;
     0 means whatever process there was.
     """
-    from pathlib import Path
-
     from imagetool.runtime import leases
 
-    with leases.locked(Path(state)) as table, closing(_Routing()) as routing:
+    with leases.locked(state) as table, closing(_Routing()) as routing:
         if container in table and pid in (0, table[container].pid):
             del table[container]
         rules = None if table else _Rules(_without(bridge))

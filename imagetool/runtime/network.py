@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, cast
 
@@ -27,7 +26,7 @@ class Netlink:
     """The helper program. Start it early: its imports then overlap with the rest of a container's start."""
 
     def __init__(self) -> None:
-        package = str(Path(__file__).resolve().parents[2])
+        package = os.path.realpath(f"{os.path.dirname(__file__)}/../..")
         boot = (
             f"import sys; sys.path.insert(0, {package!r}); from imagetool.runtime.netlink import main; main()"
         )
@@ -93,8 +92,8 @@ def early(network: str) -> Netlink | None:
 class Bridge:
     """The bridge network; `state` is a directory that does not outlive a boot, such as /run/imagetool/network."""
 
-    def __init__(self, state: Path, *, name: str = BRIDGE, subnet: str = SUBNET) -> None:
-        self.state, self.name, self.subnet = state, name, subnet
+    def __init__(self, state: str | os.PathLike[str], *, name: str = BRIDGE, subnet: str = SUBNET) -> None:
+        self.state, self.name, self.subnet = os.fspath(state), name, subnet
         self._prefix = _LINK_PREFIX if name == BRIDGE else f"{name}-"
 
     def connect(self, netlink: Netlink, container_id: str, pid: int, names: tuple[str, ...] = ()) -> Lease:
@@ -120,7 +119,7 @@ class Bridge:
     def _place(self, container_id: str, pid: int) -> dict[str, Any]:
         link = self._link(container_id)
         return {
-            "state": str(self.state), "container": container_id, "pid": pid, "link": link, "bridge": self.name
+            "state": self.state, "container": container_id, "pid": pid, "link": link, "bridge": self.name
         }  # fmt: skip
 
     def names(self) -> dict[str, str]:
@@ -136,5 +135,6 @@ def host_resolv_conf() -> str:
     """The host's list of name servers: systemd-resolved's own, where /etc has only its stub."""
     for path in ("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"):
         if os.path.exists(path):
-            return Path(path).read_text(errors="replace")
+            with open(path, errors="replace") as file:
+                return file.read()
     return ""
