@@ -77,6 +77,9 @@ def find(store: Store, text: str) -> Container:
             raise UsageError(f"several containers have IDs that begin with {text}", hint="write more of it")
         if chosen:
             return chosen[0]
+    for name in os.listdir(store.layout.containers):
+        if text and name.startswith(text):
+            load(store, name)  # says what is wrong with it
     raise NotFound(f"No such container: {text}", hint="see: imagetool ps -a")
 
 

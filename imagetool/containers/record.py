@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from imagetool.errors import StoreError, UsageError
@@ -73,38 +73,49 @@ class Record(NamedTuple):
     rootless: bool = False  # made by a user: owners of its files are kept in attributes
 
     def to_json(self) -> bytes:
-        return json.dumps(self._asdict(), indent=1).encode()
+        return json.dumps(self._asdict() | {"options": self.options._asdict()}, indent=1).encode()
 
 
 def parse(data: bytes) -> Record:
-    """Raises ValueError, TypeError or KeyError for what is not a record."""
-    fields: dict[str, Any] = json.loads(data)
-    asked = dict(zip(RunOptions._fields, fields["options"], strict=True))
-    asked = {key: tuple(value) if isinstance(value, list) else value for key, value in asked.items()}
-    asked |= {
-        "mounts": tuple(Mount(row[0], row[1], row[2], row[3], tuple(row[4])) for row in asked["mounts"]),
-        "resources": Resources(*asked["resources"]),
-        "ulimits": tuple((row[0], row[1], row[2]) for row in asked["ulimits"]),
-        "sysctls": tuple((row[0], row[1]) for row in asked["sysctls"]),
-        "devices": tuple(Device(*row) for row in asked["devices"]),
-    }
-    image: list[Any] = [tuple(value) if isinstance(value, list) else value for value in fields["defaults"]]
-    return Record(
-        **fields
-        | {
-            "options": RunOptions(**asked),
-            "defaults": ImageDefaults(*image),
-            "ports": tuple(Port(*row) for row in fields["ports"]),
-            "exposed": tuple(fields["exposed"]),
-            "restart": Restart(*fields["restart"]),
-            "volumes": tuple(fields["volumes"]),
-            "hosts": tuple((row[0], row[1]) for row in fields["hosts"]),
-            "dns": tuple(fields["dns"]),
-            "dns_search": tuple(fields["dns_search"]),
-            "dns_options": tuple(fields["dns_options"]),
-            "groups": tuple(fields["groups"]),
-        }
-    )
+    """Another version's record too: a field that is missing has its default, one that is unknown is passed over.
+
+    Raises ValueError, TypeError, KeyError, IndexError or AttributeError for what is not a record.
+    """
+    fields = _known(json.loads(data), Record)
+    fields["options"] = _options(_known(fields["options"], RunOptions))
+    fields["defaults"] = ImageDefaults(*map(_frozen, fields["defaults"]))
+    for name, make in _MAKERS.items():
+        if name in fields:
+            fields[name] = make(fields[name])
+    return Record(**fields)
+
+
+def _known(fields: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name in kind._fields}
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _options(fields: dict[str, Any]) -> RunOptions:
+    asked = {name: _frozen(value) for name, value in fields.items()}
+    for name, make in _OPTION_MAKERS.items():
+        if name in asked:
+            asked[name] = make(asked[name])
+    return RunOptions(**asked)
+
+
+_MAKERS: dict[str, Callable[[Any], Any]] = {
+    "ports": lambda rows: tuple(Port(*row) for row in rows),
+    "restart": lambda row: Restart(*row),
+    **dict.fromkeys(("exposed", "volumes", "hosts", "dns", "dns_search", "dns_options", "groups"), _frozen),
+}
+_OPTION_MAKERS: dict[str, Callable[[Any], Any]] = {
+    "mounts": lambda rows: tuple(Mount(*row) for row in rows),
+    "resources": lambda row: Resources(*row),
+    "devices": lambda rows: tuple(Device(*row) for row in rows),
+}
 
 
 def load(directory: str) -> Record | None:
@@ -114,7 +125,7 @@ def load(directory: str) -> Record | None:
             return parse(file.read())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise StoreError(f"{directory}/{FILE} is damaged: {error!r}", hint="remove the directory") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,16 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagetool.containers import log, names, record
+from imagetool.containers import folder, log, names, record
 from imagetool.containers import state as states
 from imagetool.containers.copying import Landing, landing
 from imagetool.containers.frames import Frame, Reader
 from imagetool.containers.record import Record, Restart
 from imagetool.containers.state import LOST, State
-from imagetool.errors import ImageToolError, UsageError
+from imagetool.errors import ImageToolError, NotFound, UsageError
 from imagetool.runtime import leases
 from imagetool.runtime.options import ImageDefaults, Mount, RunOptions
 from imagetool.runtime.ports import Port
+from imagetool.store.store import Store
 
 
 @pytest.mark.parametrize(
@@ -96,6 +98,23 @@ def test_a_record_comes_back_as_it_was() -> None:
     made = Record("i", "n", "im", "sha256:1", "sha256:2", "type", 3, 4.5, options, ImageDefaults(("e",)),
                   ports=(Port("0.0.0.0", 1, 2),), labels={"a": "b"}, restart=Restart("on-failure", 3))  # fmt: skip
     assert record.parse(made.to_json()) == made
+    other = json.loads(made.to_json()) | {"unheard": 1}
+    other["options"] |= {"of": "this"}
+    del other["dns_search"], other["options"]["devices"]  # an earlier version knew neither
+    assert record.parse(json.dumps(other).encode()) == made
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "null", "{}", '{"options": []}', '{"options": {"mounts": [1]}}'])
+def test_a_damaged_record_is_named_by_who_looks_for_its_container(tmp_path: Path, text: str) -> None:
+    store = Store.open(str(tmp_path))
+    damaged = tmp_path / "containers" / ("ab" * 32) / "container.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text(text)
+    assert folder.listing(store) == []
+    with pytest.raises(ImageToolError, match=f"{damaged} is damaged"):
+        folder.find(store, "abab")
+    with pytest.raises(NotFound):
+        folder.find(store, "cd")
 
 
 @given(st.lists(st.binary(max_size=40), max_size=8))
