@@ -11,6 +11,7 @@ from typing import Any
 from imagetool.containers import executors, rootless
 from imagetool.containers.folder import Container
 from imagetool.containers.prepare import user_of
+from imagetool.containers.relay import Relay
 from imagetool.errors import Conflict
 from imagetool.runtime import base, capabilities, linux, signals, terminal
 from imagetool.runtime.base import Stdio
@@ -68,14 +69,27 @@ def _become(found: Process, container: Container, user: str, env: dict[str, str]
 def in_front(
     store: Store, container: Container, asked: Mapping[str, Any], *, stdin: bool, keys: str = ""
 ) -> int:
-    """On the caller's own streams, or terminal; the exit code, 0 when he has left it alone. SandboxError."""
-    made = start(store, container, asked, Stdio(0 if stdin else -1, 1, 2))
-    if made.console is not None:
-        with os.fdopen(made.console, "rb", buffering=0):
-            keyboard = 0 if stdin else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-            if terminal.interact(made.console, keyboard, 1, keys).detached:
-                return 0
-        made.console = None
+    """On the caller's terminal, or his streams by way of pipes; the exit code, 0 when he has left it. SandboxError."""
+    if asked["terminal"]:
+        return _on_terminal(store, container, asked, stdin=stdin, keys=keys)
+    with Relay(stdin=stdin) as relay:
+        made = start(store, container, asked, relay.inner)
+        relay.hand_over()
+        with signals.passed_on(made):
+            relay.run(made.pid)
+            return made.wait()
+
+
+def _on_terminal(
+    store: Store, container: Container, asked: Mapping[str, Any], *, stdin: bool, keys: str
+) -> int:
+    made = start(store, container, asked, Stdio())
+    assert made.console is not None
+    with os.fdopen(made.console, "rb", buffering=0):
+        keyboard = 0 if stdin else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        if terminal.interact(made.console, keyboard, 1, keys).detached:
+            return 0
+    made.console = None
     with signals.passed_on(made):
         return made.wait()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import stat
 
 from imagetool.runtime import linux
 
@@ -25,6 +26,7 @@ def assume(process: dict[str, Any]) -> None:
     program = process["seccomp"]
     if program and not process["no_new_privs"]:
         linux.seccomp(program)  # needs CAP_SYS_ADMIN, which is about to go
+    _give_streams(process["uid"])
     _set_ids(process)
     _set_capabilities(process["capabilities"])
     if process["no_new_privs"]:
@@ -61,6 +63,16 @@ def _candidates(name: str, path: str) -> list[str]:
     if "/" in name:
         return [name]
     return [f"{directory or '.'}/{name}" for directory in path.split(":")] if name else []
+
+
+def _give_streams(uid: int) -> None:
+    """The pipes on 0, 1 and 2 become the user's, so that he may open /dev/stdout too; files and terminals do not."""
+    for fd in range(3):
+        try:
+            if stat.S_ISFIFO(os.fstat(fd).st_mode):
+                os.fchown(fd, uid, -1)
+        except OSError:  # there is none, or no such id in this user namespace
+            continue
 
 
 def _set_ids(process: dict[str, Any]) -> None:

@@ -165,6 +165,26 @@ def test_exec_with_an_environment_file_and_all_rights(box: Cli) -> None:
     box("exec", "xx", "sh", "-c", "exit 9", code=9)
 
 
+def test_exec_by_way_of_pipes(box: Cli) -> None:
+    """All that is typed comes back, an end is an end, and the process has nothing of the caller's."""
+    box("run", "-d", "--name", "xx", *BOX, *FOREVER)
+    typed = os.urandom(3_000_000).hex()
+    assert box("exec", "-i", "xx", "cat", text=typed) == typed
+    assert box("exec", "-i", "xx", "busybox", "head", "-c", "3", text=typed) == typed[:3]
+    ends = "for n in 0 1 2; do busybox readlink /proc/self/fd/$n; done"
+    kinds = box("exec", "xx", "sh", "-c", ends).splitlines()
+    assert [kind.partition(":")[0] for kind in kinds] == ["/dev/null", "pipe", "pipe"]
+    assert (
+        box("exec", "xx", "sh", "-c", "busybox sleep 1000 & echo left") == "left\n"
+    )  # nobody's child is waited for
+    assert box("exec", "-u", "1234", "xx", "sh", "-c", "echo again > /dev/stdout") == "again\n"
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*PROGRAM, "exec", "xx", "busybox", "yes"], env=box.env, stdout=full, timeout=60
+        )
+    assert done.returncode not in (0, 125)
+
+
 def test_hosts_name_servers_groups_and_labels(box: Cli) -> None:
     (box.folder / "labels").write_text("a=1\n\n# no\nb\n")
     run = ("run", "--rm", "--add-host", "db:10.9.8.7", "--dns", "9.9.9.9", "--group-add", "77")

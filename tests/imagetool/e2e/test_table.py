@@ -56,6 +56,7 @@ class Case(NamedTuple):
 TABLE = (
     Case((), "busybox id -u; pwd; echo $HOME", r"0\n/\n/\n"),
     Case(("-u", "33:44"), "busybox id -u; busybox id -g", r"33\n44\n"),
+    Case(("-u", "33"), "echo x > /dev/stdout", r"x\n"),
     Case(("-w", "/new/dir"), "pwd", r"/new/dir\n"),
     Case(("-e", "A=b c"), "echo $A", r"b c\n"),
     Case((), "exit 7", "", 7),
