@@ -3,10 +3,12 @@
 import io
 import os
 import random
+import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from imagetool.archive.load import load
 from imagetool.archive.save import Wanted, save_docker, save_oci
 from imagetool.errors import NotFound
 from imagetool.store import disk, gc, lease
-from imagetool.store.check import check
+from imagetool.store.check import check, repair
 from imagetool.store.store import Store
 from tests.imagetool.store.kit import Made, bring, image, layer
 
@@ -138,11 +140,79 @@ def test_a_kill_at_any_step_of_a_pull_harms_nothing(store: Store, kind: str) -> 
     assert [name for name in os.listdir(f"{store.root}/tmp") if name.startswith("lease-")] == []
 
 
-@pytest.mark.parametrize("count", [3])
-def test_stores_are_made_by_several_at_once(tmp_path: object, count: int) -> None:
+def killed_at_every_step(work: Callable[[], None], prepare: Callable[[], None]) -> Iterator[int]:
+    """Each step at which the work was killed, with the store as it was left; ends when the work does."""
+    for step in count():
+        prepare()
+
+        def dies(step: int = step) -> None:
+            dying(step)()
+            work()
+
+        code = status(in_child(dies))
+        assert code in (0, -signal.SIGKILL)
+        yield step
+        if code == 0:
+            return
+
+
+def test_a_kill_at_any_step_of_a_tag_moves_it_or_does_not(store: Store) -> None:
+    old, new = (
+        bring(store, image(layer({"a": data})), f"docker.io/library/{data.decode()}:1")
+        for data in (b"b", b"c")
+    )
+
+    def work() -> None:
+        store.tag("c:1", "docker.io/library/a:1")
+
+    def prepare() -> None:
+        store.tag("b:1", "docker.io/library/a:1")
+
+    for step in killed_at_every_step(work, prepare):
+        assert list(check(store)) == [], f"killed at step {step}"
+        assert store.resolve("a:1") in (old.target, new.target)
+        assert {ref.name for ref in store.references()} >= {"docker.io/library/b:1", "docker.io/library/c:1"}
+    assert step > 2
+    assert store.resolve("a:1") == new.target
+
+
+def test_a_kill_at_any_step_of_a_removal_leaves_all_of_an_image_or_none(store: Store) -> None:
+    kept = bring(store, image(LAYERS[0]), "docker.io/library/kept:1")
+    gone = image(LAYERS[0], LAYERS[1])
+
+    def work() -> None:
+        store.untag(["docker.io/library/gone:1"])
+        store.remove([gone.target.digest])
+        gc.collect(store.layout, partial_age=0)
+
+    for step in killed_at_every_step(work, lambda: bring(store, gone, "docker.io/library/gone:1") and None):
+        assert list(check(store)) == [], f"killed at step {step}"
+        for ref in store.references():
+            store.layer_tars(store.image(ref.target))
+        assert store.resolve("kept:1") == kept.target
+    assert step > 8
+    assert len(os.listdir(f"{store.root}/layers/sha256")) == 1
+
+
+def test_a_kill_at_any_step_of_a_repair_can_be_repaired(store: Store) -> None:
+    made = bring(store, image(LAYERS[0], LAYERS[2]), "docker.io/library/a:1")
+    one, two = (Path(path).parent for path in store.layer_tars(store.image(made.target)))
+
+    def prepare() -> None:
+        (one / "layer.idx").write_bytes(b"nothing")
+        shutil.rmtree(two)
+
+    for step in killed_at_every_step(lambda: repair(store, list(check(store))) and None, prepare):
+        left = repair(store, list(check(store)))
+        assert (left, list(check(store))) == ([], []), f"killed at step {step}"
+    assert step > 8
+
+
+@pytest.mark.parametrize("many", [3])
+def test_stores_are_made_by_several_at_once(tmp_path: object, many: int) -> None:
     root = f"{tmp_path}/new"
-    pids = [in_child(pulling(root, "a:1", images()[0])) for _ in range(count)]
-    assert [status(pid) for pid in pids] == [0] * count
+    pids = [in_child(pulling(root, "a:1", images()[0])) for _ in range(many)]
+    assert [status(pid) for pid in pids] == [0] * many
     assert list(check(Store.open(root, create=False))) == []
     disk.remove_tree(root)
 
