@@ -257,16 +257,7 @@ def named(name: str, *, insecure: bool = False) -> tuple[Registries, Reference]:
 
     registries = config.load()
     reference = registries.parse(name)
-    return (insecurely(registries, reference.domain) if insecure else registries), reference
-
-
-def insecurely(registries: Registries, domain: str) -> Registries:
-    """With plain HTTP and unknown certificates allowed for one registry."""
-    from imagetool.registry.config import Rule
-
-    own = next((rule for rule in registries.rules if rule.prefix == domain), Rule(domain, ""))
-    others = tuple(rule for rule in registries.rules if rule.prefix != domain)
-    return registries._replace(rules=(*others, own._replace(insecure=True)))
+    return (registries.insecurely(reference.domain) if insecure else registries), reference
 
 
 def _platform(given: Platform | str | None) -> Platform | None:

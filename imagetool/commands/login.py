@@ -63,13 +63,12 @@ def _domain(registry: str) -> str:
 def _login(domain: str, username: str, password: str, insecure: bool) -> str:
     import trio
 
-    from imagetool import api
     from imagetool.registry import config, login, remote
     from imagetool.registry.credentials import Credentials
 
     registries = config.load()
     if insecure:
-        registries = api.insecurely(registries, domain)
+        registries = registries.insecurely(domain)
 
     async def run() -> str:
         async with remote.connect(registries=registries) as there:

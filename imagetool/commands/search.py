@@ -48,13 +48,13 @@ def command(
     """Search a registry for images, by default docker.io."""
     import trio
 
-    from imagetool import api, search
+    from imagetool import search
     from imagetool.registry import config, remote
 
     wanted = search.parse_filters(filters)
     registries = config.load()
     if insecure:
-        registries = api.insecurely(registries, search.split_term(term)[0])
+        registries = registries.insecurely(search.split_term(term)[0])
 
     async def run() -> list[search.Found]:
         async with remote.connect(registries=registries) as there:

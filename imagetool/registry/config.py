@@ -5,6 +5,8 @@ Read from $CONTAINERS_REGISTRIES_CONF, else ~/.config/containers, else /etc/cont
 `unqualified-search-registries` is not consulted, because guessing a registry lets others answer for it.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -86,6 +88,16 @@ class Registries(NamedTuple):
         """Whether plain HTTP and unknown certificates are allowed for a whole registry."""
         rule = self._rule(domain)
         return rule is not None and rule.insecure
+
+    def insecurely(self, domain: str) -> Registries:
+        """With plain HTTP and unknown certificates allowed for one registry; whatever else is said of it holds."""
+        own = (self._rule(domain) or Rule(domain, ""))._replace(prefix=domain)
+        rules = {rule.prefix: rule for rule in self.rules} | {domain: own}
+        allowed = (
+            rule._replace(insecure=True) if f"{rule.prefix}/".startswith(f"{domain}/") else rule
+            for rule in rules.values()
+        )
+        return self._replace(rules=tuple(allowed))
 
     def _rule(self, name: str) -> Rule | None:
         fits = [rule for rule in self.rules if _prefix_length(rule.prefix, name)]

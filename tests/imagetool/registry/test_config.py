@@ -72,6 +72,27 @@ def test_wildcard_and_blocked(tmp_path: Path) -> None:
     assert places(found, "evil.example/a") == ["evil.example/a"]
 
 
+def test_insecurely_changes_nothing_else(tmp_path: Path) -> None:
+    found = conf(
+        tmp_path,
+        """
+        [[registry]]
+        prefix = "a.example/team"
+        location = "b.example/t"
+        [[registry]]
+        prefix = "*.evil.example"
+        blocked = true
+        """,
+    )
+    asked = found.insecurely("a.example")
+    assert places(asked, "a.example/team/x") == ["b.example/t/x"]
+    for text in ("a.example/team/x", "a.example/other"):
+        assert [end.insecure for end in asked.endpoints(parse(text))] == [True]
+    assert [end.insecure for end in asked.endpoints(parse("a.example:5000/x"))] == [False]
+    with pytest.raises(RegistryError, match="is blocked"):
+        found.insecurely("x.evil.example").endpoints(parse("x.evil.example/a"))
+
+
 def test_aliases_are_for_short_names(tmp_path: Path) -> None:
     found = conf(tmp_path, '[aliases]\n"fedora" = "registry.fedoraproject.org/fedora"\n')
     assert str(found.parse("fedora:40")) == "registry.fedoraproject.org/fedora:40"
