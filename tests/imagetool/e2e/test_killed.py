@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -46,9 +47,11 @@ CHANGES = (
 
 def children(cli: Cli) -> list[int]:
     """Everything that was started for this store, and what runs in its containers."""
-    groups = Path("/sys/fs/cgroup").glob("**/imagetool/*/cgroup.procs")
+    names = (f"/sys/fs/cgroup/{each}imagetool/*/cgroup.procs" for each in ("", "*/"))
     inside: set[int] = set()
-    for each in groups:
+    for each in (
+        Path(name) for pattern in names for name in glob(pattern)
+    ):  # Path.glob minds what goes meanwhile
         if (cli.root / "containers" / each.parent.name).exists():
             with suppress(OSError):
                 inside.update(int(line) for line in each.read_text().split())
