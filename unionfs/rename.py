@@ -44,6 +44,16 @@ class Renaming(Writable):
         self._move(old, name, node, new, newname, target, bool(flags & sysfd.RENAME_WHITEOUT))
         self.links.moved()
 
+    def moved_files(
+        self, parent: int, name: bytes, newparent: int, newname: bytes, flags: int = 0
+    ) -> list[int]:
+        """The files that a rename gives other names: it copies them up whole, unless a driver did it before."""
+        node, target = self.find(self.nodes[parent], name), self.find(self.nodes[newparent], newname)
+        if node is target:
+            return []
+        moved = (node, target) if flags == sysfd.RENAME_EXCHANGE else (node,)
+        return [one.ino for one in moved if one and one.is_reg and self.nodes.known(one.ino)]
+
     @staticmethod
     def _refuse_loop(node: Node, directory: Node) -> None:
         at: Node | None = directory
