@@ -252,7 +252,7 @@ class UnionTree(Renaming):
                 self._remove_upper(fd, name, node.is_dir)
             case Removal.REPLACE:
                 top.allow_whiteouts(directory)
-                self._replace_by_whiteout(fd, name, node.is_dir)
+                top.replace_by_whiteout(fd, name, is_dir=node.is_dir)
             case Removal.WHITEOUT:
                 top.allow_whiteouts(directory)
                 top.make_whiteout(fd, name)
@@ -272,17 +272,6 @@ class UnionTree(Renaming):
             temp = self.top.temp()  # it looks empty: only whiteouts are left in it
             sysfd.rename(fd, name, self.top.work, temp)
             self.top.discard(temp)
-
-    def _replace_by_whiteout(self, fd: int, name: bytes, directory: bool) -> None:
-        top, temp = self.top, self.top.temp()
-        top.make_whiteout(top.work, temp)
-        try:
-            sysfd.rename(top.work, temp, fd, name, sysfd.RENAME_EXCHANGE if directory else 0)
-        except BaseException:
-            top.discard(temp)
-            raise
-        if directory:
-            top.discard(temp)
 
     # -- attributes
 

@@ -161,7 +161,9 @@ def test_refresh_sees_changes_behind_the_mount(union: Union) -> None:
     assert (fs.ino("d"), b"own") in known
 
 
-def test_a_directory_whose_whiteout_goes_behind_the_mount_is_not_the_one_that_was_removed(union: Union) -> None:
+def test_a_directory_whose_whiteout_goes_behind_the_mount_is_not_the_one_that_was_removed(
+    union: Union,
+) -> None:
     fs = union({"d/f": b"x"})
     fs.unlink("d/f")
     fs.ino("d")
