@@ -170,6 +170,10 @@ class Upper:
         while self._evicted:
             os.close(self._evicted.pop())
 
+    def descriptors(self) -> tuple[int, int]:
+        """How many directories and files are held open."""
+        return len(self._dirs), len(self._files)
+
     def keep(self, node: Node) -> None:
         """Holds a node whose last name is about to go by a descriptor, which no eviction closes."""
         if node.fd < 0:
