@@ -262,3 +262,38 @@ def test_garbage_is_collected_before_there_is_a_loop_too(union_mounts: Mounts) -
         mounted.call((mounted.path / "f").read_bytes)
         assert mounted.log
         assert "collects: True" in mounted.log.read_text()
+
+
+LATE = """
+import os, sys, time
+import unionfs.early
+base, import_module = sys.argv.pop(1), unionfs.early.import_module
+def late(name):
+    open(base + "/asked", "w").close()
+    while not os.path.exists(base + "/go"):
+        time.sleep(0.005)
+    return import_module(name)
+unionfs.early.import_module = late
+from unionfs.cli import main
+sys.exit(main())
+"""
+
+
+def test_others_are_served_while_a_copy_up_waits_for_the_loop(union_mounts: Mounts) -> None:
+    made = union_mounts.stack([{"big": b"b" * (1 << 20), "d/f": b"lower"}])
+    program = [sys.executable, "-c", LATE, str(made.base), "-f", "-o", made.options(), str(made.mountpoint)]
+    with served(program, made) as mounted:
+
+        def write() -> None:
+            with open(mounted.path / "big", "r+b") as file:
+                file.write(b"B")
+
+        writer = get_context("fork").Process(target=mounted.call, args=(write,))
+        writer.start()
+        wait_until((made.base / "asked").exists, 20, "the copy-up")
+        assert mounted.call((mounted.path / "d/f").read_bytes) == b"lower"
+        assert writer.is_alive()
+        (made.base / "go").touch()
+        writer.join(20)
+        assert writer.exitcode == 0
+        assert mounted.call((mounted.path / "big").read_bytes)[:2] == b"Bb"

@@ -95,8 +95,6 @@ class Server:
                 dispatcher, more = self._dispatcher, False
                 if dispatcher is not None:
                     more = self._turn(dispatcher)
-                    if dispatcher.at_work():
-                        break
                     if dispatcher.wants_loop():
                         early.want_loop()
                         settled = False
