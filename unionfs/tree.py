@@ -277,6 +277,8 @@ class UnionTree(Renaming):
 
     def setattr(self, ino: int, change: Change) -> Attr:
         node = self.nodes[ino]
+        if change.mode is not None and stat.S_ISLNK(node.fmt):
+            raise UnionError(errno.EOPNOTSUPP, "chmod(2) would follow the link")  # asked by Linux before 6.6
         truncated = self.copy_up(node, data=change.size is not None, size=change.size)
         if change.size is not None and not truncated:
             truncate(self.top.file_fd(node), change.size)

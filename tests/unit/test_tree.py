@@ -9,11 +9,12 @@ from pathlib import Path
 
 from tests.support.archives import END, header
 from tests.support.core import ME
-from tests.support.notation import WHITEOUT, directory, hardlink
+from tests.support.notation import WHITEOUT, directory, hardlink, symlink
 from tests.unit.conftest import Union, refused
 from unionfs.errors import UnionError
 from unionfs.layers.tarball import open_tar_layer
 from unionfs.model import Caller, Policy
+from unionfs.override import CONTAINERS
 from unionfs.tree import UnionTree
 
 
@@ -142,6 +143,19 @@ def test_names_that_nobody_asked_for_leave_no_trace(union: Union) -> None:
     fs.tree.forget(ino, 1)
     fs.tree.nodes.sweep()
     assert set(fs.tree.nodes.nodes) == {1}
+
+
+def test_the_mode_of_a_symbolic_link_is_not_that_of_its_target(union: Union, tmp_path: Path) -> None:
+    """The kernel itself refuses it since Linux 6.6. The link leads out of the union, where its server may do more."""
+    (tmp_path / "outside").touch(0o600)
+    fs = union({"l": symlink(str(tmp_path / "outside"))})
+    for policy in (Policy(), Policy(override=CONTAINERS)):
+        fs.close()
+        fs.policy = policy
+        fs.mount()
+        with refused(errno.EOPNOTSUPP):
+            fs.change("l", mode=0o777)
+    assert (stat.S_IMODE((tmp_path / "outside").stat().st_mode), fs.in_upper()) == (0o600, set())
 
 
 def test_long_names_are_refused(union: Union) -> None:
