@@ -257,6 +257,8 @@ def _escape(text: str) -> str:
 def _helper_hint(text: str) -> str:
     if "user_allow_other" in text:
         return "leave out allow_other, or let root put user_allow_other into /etc/fuse.conf"
+    if "/dev/fuse" in text:
+        return "let root open it to users: chmod 666 /dev/fuse"
     if "permission" in text.lower() or "write access" in text:
         return "mount on a directory that you own"
     return ""
@@ -296,7 +298,8 @@ def _collect(pid: int, output: int) -> str:
     """Waits for the helper; gives the first line of what it said."""
     with open(output, errors="replace") as stream:
         said = stream.read()
-    os.waitpid(pid, 0)
+    with suppress(ChildProcessError):  # whoever started us ignores SIGCHLD, and so do we
+        os.waitpid(pid, 0)
     return said.strip().partition("\n")[0].removeprefix("fusermount3: ")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -63,6 +64,40 @@ def test_allow_other_takes_roots_consent(union_mounts: Mounts, boxes: dict[str, 
     with cleanup(stack.base, box):
         line = refused("-o", stack.options() + ",allow_other", stack.mountpoint, box=box)
         assert "/etc/fuse.conf" in line
+
+
+def test_under_a_parent_that_ignores_its_children(union_mounts: Mounts, boxes: dict[str, Sandbox]) -> None:
+    """What a process ignores, the programs that it starts ignore too: they cannot wait for a child of theirs."""
+    stack, box = union_mounts.stack([LAYER], box="user"), boxes["user"]
+
+    def enter() -> None:
+        box.enter()
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+    with cleanup(stack.base, box):
+        done = run("-o", stack.options(), stack.mountpoint, box=replace(box, enter=enter))
+        assert (done.returncode, done.stderr) == (0, "")
+        process.in_child(lambda: (enter(), (stack.mountpoint / "a").read_bytes()))
+        os.kill(daemons(stack.base)[0], signal.SIGTERM)
+        in_time(lambda: not daemons(stack.base), "the end of the server")
+
+
+def test_dev_fuse_that_is_roots_alone(union_mounts: Mounts, boxes: dict[str, Sandbox]) -> None:
+    stack, box = union_mounts.stack([LAYER], box="user"), boxes["user"]
+
+    with root_beside(box) as root:
+
+        def close() -> None:
+            root.enter()
+            process.unshare(process.CLONE_NEWNS)
+            subprocess.run(["umount", "/dev/fuse"], check=True)
+            subprocess.run(["mount", "--bind", closed, "/dev/fuse"], check=True)
+            process.become(box.owner, box.owner)
+
+        closed = stack.base / "fuse"
+        os.mknod(closed, stat.S_IFCHR | 0o600, os.stat("/dev/fuse").st_rdev)
+        line = refused("-o", stack.options(), stack.mountpoint, box=replace(box, enter=close))
+        assert "/dev/fuse: Permission denied (let root open it to users: chmod 666 /dev/fuse)" in line
 
 
 def test_without_fusermount3(union_mounts: Mounts, boxes: dict[str, Sandbox]) -> None:
