@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 
 from unionfs import links, sysfd, whiteout
 from unionfs.errors import UnionError
@@ -88,9 +89,9 @@ class Renaming(Writable):
         attr = self.attr(target) if target is not None else None
         if target is not None and attr is not None:
             self._before_departure(target, attr)
-            if target.is_dir and target.upper:
-                self._empty_upper_dir(new, newname)
-        self._rename_on_disk(old, name, node, new, newname, leave, target is not None)
+        looks_empty = target is not None and target.is_dir and target.upper
+        with self._emptied(new, newname) if looks_empty else nullcontext():
+            self._rename_on_disk(old, name, node, new, newname, leave, target is not None)
         if target is not None and attr is not None:
             self._departed(new, newname, target, attr)
         self.nodes.add_name(node, new, newname)
@@ -131,8 +132,9 @@ class Renaming(Writable):
     def _paths(self, spots: tuple[Spot, ...]) -> list[tuple[int, tuple[bytes, ...]]]:
         return [(number, self.layers[number].path(handle)) for number, handle in spots]
 
-    def _empty_upper_dir(self, parent: Node, name: bytes) -> None:
-        """Puts a truly empty opaque directory in the place of one that only looks empty."""
+    @contextmanager
+    def _emptied(self, parent: Node, name: bytes) -> Iterator[None]:
+        """A truly empty opaque directory in the place of one that only looks empty, and that returns after an error."""
         top, temp, fd = self.top, self.top.temp(), self.top.dir_fd(parent)
         st = sysfd.lstat(fd, name)
         os.mkdir(temp, 0o700, dir_fd=top.work)
@@ -140,6 +142,11 @@ class Renaming(Writable):
             top.own(top.work, temp, st.st_uid, st.st_gid, st.st_mode)
             sysfd.setxattr(top.work, temp, top.names.opaque, whiteout.OPAQUE)
             sysfd.rename(top.work, temp, fd, name, sysfd.RENAME_EXCHANGE)
+            try:
+                yield
+            except BaseException:
+                sysfd.rename(top.work, temp, fd, name, sysfd.RENAME_EXCHANGE)
+                raise
         finally:
             top.discard(temp)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 
+import pytest
+
 from tests.support.notation import directory
 from tests.unit.conftest import Union, refused
+from unionfs import sysfd
 from unionfs.sysfd import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT
 
 
@@ -27,6 +30,29 @@ def test_rename_over_a_directory_that_only_looks_empty(union: Union) -> None:
     fs.rename("old", "new")
     fs.remount()
     assert (fs.listing(), fs.listing("new")) == (["new"], ["f"])
+
+
+def test_a_directory_that_was_not_replaced_after_all_is_the_same_one(
+    union: Union, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fs = union({"old/f": b"x", "new/g": b"y"})
+    fs.unlink("new/g")
+    fs.tree.setxattr(fs.ino("new"), b"user.k", b"kept")
+    rename = sysfd.rename
+
+    def full(olddir: int, old: bytes, newdir: int, new: bytes, flags: int = 0) -> None:
+        if flags == RENAME_WHITEOUT:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        rename(olddir, old, newdir, new, flags)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sysfd, "rename", full)
+        with refused(errno.ENOSPC):
+            fs.rename("old", "new")
+    fs.create("new/own")
+    fs.remount()
+    assert (fs.listing("new"), fs.listing("old")) == (["own"], ["f"])
+    assert fs.tree.getxattr(fs.ino("new"), b"user.k") == b"kept"
 
 
 def test_a_new_directory_does_not_merge_where_it_moves(union: Union) -> None:
