@@ -92,6 +92,11 @@ class MountOptions(NamedTuple):
     unknown: tuple[str, ...] = ()  # words that nobody knows: to be named in a warning
 
     @property
+    def acls(self) -> bool:
+        """Whether there are any: with them, the kernel checks permissions whatever it is told."""
+        return self.acl and self.default_permissions is not False
+
+    @property
     def ids(self) -> IdMap | None:
         """The owner map the words add up to; None shows and stores owners as they are."""
         squash = 0 if self.squash_to_root else None

@@ -220,7 +220,7 @@ def server_options(job: Job) -> ServerOptions:
     return ServerOptions(
         readonly=bool(request(job).flags & MS_RDONLY) or options.top == "overlay",
         io=options.io,
-        acl=options.acl and options.xattrs,
+        acl=options.acls and options.xattrs,
         timeout=options.timeout,
         writeback=options.writeback,
         poll=defaults.poll if options.poll is None else options.poll,

@@ -87,7 +87,7 @@ def policy(options: MountOptions) -> Policy:
         userxattr=userxattr,
         volatile=options.volatile,
         xattrs=options.xattrs,
-        acl=options.acl,
+        acl=options.acls,
         ids=options.ids,
         override=options.override,
         wh_files=options.wh_files,
