@@ -94,7 +94,7 @@ class Writable(View):
 
     def linked_names(self, node: Node) -> list[tuple[Node, bytes]]:
         """Every name under which the twin of a lower inode has to appear."""
-        if node.parent is None or node.lower is None:
+        if node.lower is None:
             return []
         number, handle = node.lower
         if self.layers[number].entry(handle).attr.nlink == 1:

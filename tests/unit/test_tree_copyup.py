@@ -146,6 +146,16 @@ def test_hard_links_survive_copy_up_and_remount(union: Union) -> None:
     assert (fs.stat("d/c").nlink, fs.read("d/b")) == (2, b"One")
 
 
+def test_a_hard_link_that_is_open_but_unlinked_still_is_one(union: Union) -> None:
+    fs = union({"d/a": b"one file", "b": hardlink("d/a")})
+    ino = fs.ino("b")
+    fs.unlink("b")
+    fs.files.write(ino, 0, b"ONE")
+    assert (fs.read("d/a"), fs.ino("d/a"), fs.stat("d/a").nlink) == (b"ONE file", ino, 1)
+    fs.remount()
+    assert (fs.listing(), fs.read("d/a"), fs.stat("d/a").nlink) == (["d"], b"ONE file", 1)
+
+
 def test_link_counts_are_right_after_an_unlink_and_a_remount(union: Union) -> None:
     fs = union({"a": b"one", "d/b": hardlink("a")})
     ino = fs.ino("a")

@@ -39,6 +39,16 @@ def write_to_one_lower_hard_link_before_the_other_is_seen(d: Path) -> None:
 
 
 @behaviour(PAIR)
+def write_to_one_lower_hard_link_that_is_unlinked_changes_the_other(d: Path) -> None:
+    with opened(d / "f", os.O_RDWR) as fd:
+        (d / "f").unlink()
+        os.pwrite(fd, b"SHARE", 0)
+        assert (d / "d" / "g").read_bytes() == b"SHAREd"
+        assert os.fstat(fd).st_ino == (d / "d" / "g").stat().st_ino
+        assert os.fstat(fd).st_nlink == 1
+
+
+@behaviour(PAIR)
 def chmod_of_one_lower_hard_link_changes_the_other(d: Path) -> None:
     (d / "d" / "g").chmod(0o600)
     assert mode(d / "f") == 0o600
