@@ -48,12 +48,13 @@ class Renaming(Writable):
     def moved_files(
         self, parent: int, name: bytes, newparent: int, newname: bytes, flags: int = 0
     ) -> list[int]:
-        """The files that a rename gives other names: it copies them up whole, unless a driver did it before."""
-        node, target = self.find(self.nodes[parent], name), self.find(self.nodes[newparent], newname)
-        if node is target:
+        """The files that a rename copies up, unless a driver did it before: all whose bytes are in a layer."""
+        places = [(parent, name)] + [(newparent, newname)] * (flags == sysfd.RENAME_EXCHANGE)
+        found = [self.find(self.nodes[directory], last) for directory, last in places]
+        below = [node for node in found if node and node.is_reg and (not node.upper or node.data)]
+        if below and self.find(self.nodes[newparent], newname) is found[0]:  # two names of one file stay
             return []
-        moved = (node, target) if flags == sysfd.RENAME_EXCHANGE else (node,)
-        return [one.ino for one in moved if one and one.is_reg and self.nodes.known(one.ino)]
+        return [node.ino for node in below if self.nodes.known(node.ino)]
 
     @staticmethod
     def _refuse_loop(node: Node, directory: Node) -> None:
