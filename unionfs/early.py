@@ -74,7 +74,10 @@ class Early:
         if self._importing is None:
             sys.setswitchinterval(SWITCH)
             self._importing = threading.Thread(target=import_module, args=(LOOP,), daemon=True)
+            # It must get no signals: what is sent again in `end` would end the process, were it not over by then.
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
             self._importing.start()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def is_over(self) -> bool:
         return self._importing is not None and not self._importing.is_alive()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import sys
 import time
@@ -280,6 +281,16 @@ sys.exit(main())
 """
 
 
+def threads(pid: int) -> list[Path]:
+    """The threads of a process but for its first."""
+    return [thread for thread in Path(f"/proc/{pid}/task").iterdir() if thread.name != str(pid)]
+
+
+def blocks(thread: Path, number: int) -> bool:
+    mask = (thread / "status").read_text().partition("SigBlk:")[2].split()[0]
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 def overwrite(mounted: Mounted) -> None:
     def write() -> None:
         with open(mounted.path / "big", "r+b") as file:
@@ -298,6 +309,8 @@ def test_others_are_served_while_something_waits_for_the_loop(
         waiter = get_context("fork").Process(target=begin, args=(mounted,))
         waiter.start()
         wait_until((made.base / "asked").exists, 20, "what needs the loop")
+        assert mounted.server
+        assert [thread for thread in threads(mounted.server.pid) if not blocks(thread, signal.SIGTERM)] == []
         assert mounted.call((mounted.path / "d/f").read_bytes) == b"lower"
         assert waiter.is_alive()
         (made.base / "go").touch()
