@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 
 from imagetool import reference
 from imagetool.errors import Conflict, InvalidReference, NotFound, StoreError
+from imagetool.serving import serve
 from imagetool.spec import Descriptor
 from imagetool.store import disk
 from imagetool.store.lease import Lease
@@ -90,7 +90,7 @@ def attach(
             lock = _record(lease, mount, directory)
             try:
                 undo.callback(_remove, directory)
-                _serve(_words(tars, directory, mount, options), place)
+                serve(_words(tars, directory, mount, options), place)
             finally:
                 os.close(lock)
             undo.pop_all()
@@ -250,24 +250,6 @@ def _require_attributes(directory: str) -> None:
     except OSError as error:
         text = f"{directory} is on a file system without extended attributes: {error.strerror}"
         raise StoreError(text, hint="give a top layer on another one with --top") from error
-
-
-def _serve(words: str, target: str) -> None:
-    """A daemon is forked from here, unless a pull has left threads: then from a new process."""
-    arguments = ["-o", words, "--", target]
-    if "trio" not in sys.modules:
-        from unionfs.cli import run
-
-        run(arguments)
-        return
-    import subprocess
-
-    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-m", "unionfs", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
-    if done.returncode:
-        raise StoreError(done.stderr.strip().removeprefix("unionfs: ") or f"cannot mount on {target}")
 
 
 def _load(store: Store, name: str) -> Mount | None:

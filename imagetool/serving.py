@@ -1,0 +1,28 @@
+"""A unionfs mount that outlives whoever asks for it."""
+
+from __future__ import annotations
+
+import sys
+
+from unionfs.errors import SetupError
+
+
+def serve(words: str, target: str) -> None:
+    """`words` are those of one -o. Returns when the mount answers; SetupError: there is none.
+
+    A daemon is forked from here, unless something has left threads: then from a new process.
+    """
+    arguments = ["-o", words, "--", target]
+    if "trio" not in sys.modules:
+        from unionfs.cli import run
+
+        run(arguments)
+        return
+    import subprocess
+
+    from unionfs import interpreter
+
+    command = interpreter.command("unionfs", *arguments)
+    done = subprocess.run(command, capture_output=True, text=True, env=interpreter.environment())
+    if done.returncode:
+        raise SetupError(done.stderr.strip().removeprefix("unionfs: ") or f"cannot mount on {target}")
