@@ -16,6 +16,10 @@ ROOT_ID = 1
 
 NAME_MAX = 255
 
+# Flags of mount(2), include/uapi/linux/mount.h
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_NOATIME, MS_NODIRATIME, MS_RELATIME, MS_STRICTATIME = 1 << 10, 1 << 11, 1 << 21, 1 << 24
+
 
 class Attr(NamedTuple):
     """What stat(2) tells of an inode, in the field order of `struct fuse_attr`, so that it packs as it is.

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from unionfs import mountapi, mountpoint
 from unionfs.errors import SetupError
+from unionfs.model import MS_NODEV, MS_NOSUID, MS_RDONLY
 from unionfs.mountpoint import Request
-from unionfs.options import MS_NODEV, MS_NOSUID, MS_RDONLY, MountOptions
+from unionfs.options import MountOptions
 
 _WAY_OUT = "or use top=fuse"
 

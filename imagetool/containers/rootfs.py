@@ -15,7 +15,6 @@ from imagetool.spec import Descriptor
 from imagetool.store import disk
 from imagetool.store.store import Store
 from unionfs import mountpoint
-from unionfs.options import escape, is_known
 
 _END_WAIT = 10.0  # seconds for a server to let go of the RW layer after its mount is gone
 STUBS = (("/proc", True), ("/sys", True), ("/dev", True), ("/etc/hosts", False), ("/etc/hostname", False),
@@ -42,6 +41,8 @@ def lowers(store: Store, record: Record) -> list[str]:
 
 def mount(store: Store, record: Record, directory: str) -> None:
     """Mounts on DIRECTORY/rootfs; the server outlives this process. SetupError, ImageToolError: there is no mount."""
+    from unionfs.options import escape, is_known
+
     unmount(f"{directory}/rootfs")
     limited.attach(directory)
     with disk.errors("cannot prepare the container's files"):

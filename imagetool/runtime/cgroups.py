@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -141,9 +140,11 @@ class Cgroup:
 
     def kill(self) -> None:
         """SIGKILL to every member."""
+        from signal import SIGKILL  # whoever only looks need not wait for it
+
         for pid in self.pids():
             try:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, SIGKILL)
             except ProcessLookupError:
                 continue
 
