@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import click
 
 from imagetool.commands import flags
 from imagetool.commands.context import FAILED, Context
 from imagetool.errors import ImageToolError, UsageError
+from unionfs.namedtuple import NamedTuple
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 BROKEN_PIPE = 141  # 128 + SIGPIPE

@@ -6,7 +6,9 @@ Names are bytes, times are whole seconds plus nanoseconds, device numbers are th
 from __future__ import annotations
 
 import stat as _stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from unionfs.namedtuple import NamedTuple
 
 if TYPE_CHECKING:
     from unionfs.idmap import IdMap

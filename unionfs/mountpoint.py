@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from errno import EBUSY, EINVAL, EPERM
-from typing import NamedTuple
 
 from unionfs.errors import SetupError
 from unionfs.model import MS_RDONLY
+from unionfs.namedtuple import NamedTuple
 
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8  # include/linux/fs.h
 _MS_REMOUNT, _MS_REC, _MS_PRIVATE, _MS_SLAVE = 1 << 5, 1 << 14, 1 << 18, 1 << 19  # include/uapi/linux/mount.h

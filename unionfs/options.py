@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from unionfs.errors import SetupError
 from unionfs.idmap import IdMap, Range, parse_ranges
@@ -23,6 +22,7 @@ from unionfs.model import (
     MS_RELATIME,
     MS_STRICTATIME,
 )
+from unionfs.namedtuple import NamedTuple
 from unionfs.override import NAMES as OVERRIDE_NAMES
 
 _FLAGS: dict[str, tuple[int, bool]] = {

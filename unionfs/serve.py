@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from unionfs import mountpoint
 from unionfs.early import SIGNALS, Early
@@ -23,6 +23,7 @@ from unionfs.errors import SetupError
 from unionfs.fuse.options import ServerOptions
 from unionfs.model import MS_NODEV, MS_NOSUID, MS_RDONLY
 from unionfs.mounting import Mounting
+from unionfs.namedtuple import NamedTuple
 from unionfs.options import MountOptions
 from unionfs.stack import Places, Stack, open_stack, policy
 

@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
 
 from imagetool import digest as digests
 from imagetool.build.flags import duration
@@ -25,6 +24,7 @@ from imagetool.store.lease import Lease
 from imagetool.store.lock import locked, try_lock
 from imagetool.store.store import Store
 from imagetool.store.usage import Usage
+from unionfs.namedtuple import NamedTuple
 
 _LOCK, _MAKING = ".lock", ".making"
 

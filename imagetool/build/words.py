@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+
+from unionfs.namedtuple import NamedTuple
 
 
 class Word(NamedTuple):

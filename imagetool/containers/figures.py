@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from imagetool.containers import remains
 from imagetool.containers.folder import Container
 from imagetool.runtime import cgroups
 from imagetool.units import binary_size_text, size_text
+from unionfs.namedtuple import NamedTuple
 
 TITLES = {
     "Container": "CONTAINER", "ID": "CONTAINER ID", "Name": "NAME", "CPUPerc": "CPU %",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
 
 from imagetool import digest as digests
 from imagetool.containers import limited, names, record, remains, rootfs
@@ -18,6 +17,7 @@ from imagetool.store import disk
 from imagetool.store.lock import locked, try_lock
 from imagetool.store.store import Store
 from imagetool.users import is_running
+from unionfs.namedtuple import NamedTuple
 
 
 class Container(NamedTuple):

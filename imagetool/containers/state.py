@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from typing import NamedTuple
 
 from imagetool.runtime import leases
 from imagetool.store import disk
+from unionfs.namedtuple import NamedTuple
 
 FILE = "state.json"
 LOST = 255  # the exit code of a container whose end nobody saw, as Docker has it

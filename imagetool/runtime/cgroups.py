@@ -10,9 +10,10 @@ import errno
 import os
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from imagetool.runtime.errors import SandboxError
+from unionfs.namedtuple import NamedTuple
 
 ROOT = "/sys/fs/cgroup"
 V1 = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "pids")

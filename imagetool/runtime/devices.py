@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from imagetool.errors import NotFound, UsageError
+from unionfs.namedtuple import NamedTuple
 
 _ACCESS = frozenset("rwm")
 

@@ -16,12 +16,13 @@ import struct
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from imagetool.runtime import linux, request, sealed, userns, wire
 from imagetool.runtime.base import Container, Stdio, load_spec
 from imagetool.runtime.cgroups import Cgroup
 from imagetool.runtime.errors import CommandNotFound, NotExecutable, SandboxError
+from unionfs.namedtuple import NamedTuple
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 _BOOT = (  # the package's own __init__ offers everything to callers; the helper needs two of its directories

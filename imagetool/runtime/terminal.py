@@ -14,9 +14,9 @@ import termios
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
 
 from imagetool.errors import UsageError
+from unionfs.namedtuple import NamedTuple
 
 DEFAULT_DETACH = "ctrl-p,ctrl-q"
 _CHUNK = 1 << 16
