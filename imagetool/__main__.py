@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 
-_COLLECT = 20_000
+_COLLECT = 50_000
 """Objects between two looks for garbage. Imports make nothing but what stays; Python's 700 took a short command 5 of
 its 80 ms."""
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from imagetool import reference
 from imagetool.errors import Conflict, InvalidReference, NotFound, StoreError
-from imagetool.serving import serve
+from imagetool.serving import remove_tree, serve
 from imagetool.spec import Descriptor
 from imagetool.store import disk
 from imagetool.store.lease import Lease
@@ -90,7 +90,7 @@ def attach(
             mount = Mount(name, *facts, time.time(), _boot(), _namespace())
             lock = _record(lease, mount, directory)
             try:
-                undo.callback(_remove, directory)
+                undo.callback(remove_tree, directory)
                 serve(_words(tars, directory, mount, options), place)
             finally:
                 os.close(lock)
@@ -185,7 +185,7 @@ def temporary(
                 yield mounted.path
         finally:
             if holder and not top:
-                _remove(holder)
+                remove_tree(holder)
 
 
 def _tars(store: Store, manifest: Descriptor) -> list[str]:
@@ -278,24 +278,10 @@ def _clear(store: Store, name: str, mount: Mount | None) -> None:
 
 
 def _forget(store: Store, mount: Mount) -> None:
-    _remove(f"{store.layout.mounts}/{mount.id}")
+    remove_tree(f"{store.layout.mounts}/{mount.id}")
     if mount.made:
         with suppress(OSError):
             os.rmdir(mount.target)
-
-
-def _remove(directory: str) -> None:
-    """A tree that was mounted once, however deep: by names below descriptors."""
-    from unionfs import sysfd
-
-    parent, name = os.path.split(directory)
-    with disk.errors(f"cannot remove {directory}"):
-        fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with suppress(FileNotFoundError):
-                sysfd.remove_tree(fd, os.fsencode(name))
-        finally:
-            os.close(fd)
 
 
 def _wait_for_end(mount: Mount) -> None:

@@ -1,9 +1,12 @@
-"""A unionfs mount that outlives whoever asks for it."""
+"""A unionfs mount that outlives whoever asks for it, and the removal of what it stood on."""
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 
+from imagetool.store import disk
 from unionfs.errors import SetupError
 
 
@@ -26,3 +29,17 @@ def serve(words: str, target: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=interpreter.environment())
     if done.returncode:
         raise SetupError(done.stderr.strip().removeprefix("unionfs: ") or f"cannot mount on {target}")
+
+
+def remove_tree(directory: str) -> None:
+    """However deep, and whatever its names: by names below descriptors."""
+    from unionfs import sysfd
+
+    parent, name = os.path.split(directory)
+    with disk.errors(f"cannot remove {directory}"):
+        fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with suppress(FileNotFoundError):
+                sysfd.remove_tree(fd, os.fsencode(name))
+        finally:
+            os.close(fd)

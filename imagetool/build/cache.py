@@ -101,7 +101,7 @@ def prune(store: Store, *, older: float = 0.0) -> int:
 
 def prune_mounts(store: Store) -> int:
     """Removes the caches of RUN steps that nobody uses now; bytes on disk."""
-    from imagetool.containers.rootfs import remove_tree
+    from imagetool.serving import remove_tree
 
     size = 0
     directory = f"{store.layout.build}/caches"

@@ -13,6 +13,7 @@ from imagetool.containers.record import Record
 from imagetool.containers.state import State
 from imagetool.errors import Conflict, ImageToolError, NotFound, UsageError
 from imagetool.runtime import cgroups
+from imagetool.serving import remove_tree
 from imagetool.store import disk
 from imagetool.store.lock import locked, try_lock
 from imagetool.store.store import Store
@@ -162,7 +163,7 @@ def delete(store: Store, gone: Record, *, volumes: bool) -> None:
     rootfs.unmount(f"{directory}/rootfs")
     disk.unlink(f"{directory}/{record.FILE}")
     limited.detach(directory)
-    rootfs.remove_tree(directory)
+    remove_tree(directory)
     if volumes and gone.volumes:
         _remove_volumes(store, gone.volumes)
 
@@ -191,7 +192,7 @@ def _sweep(directory: str) -> None:
     with suppress(ImageToolError):  # the next one tries again
         rootfs.unmount(f"{directory}/rootfs")
         limited.detach(directory)
-        rootfs.remove_tree(directory)
+        remove_tree(directory)
     if lock >= 0:
         os.close(lock)
 

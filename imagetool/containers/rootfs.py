@@ -131,17 +131,3 @@ def size(directory: str) -> int:
                     known.add(found.st_ino)
                     total += found.st_size
     return total
-
-
-def remove_tree(directory: str) -> None:
-    """However deep, and whatever its names: by names below descriptors."""
-    from unionfs import sysfd
-
-    parent, name = os.path.split(directory)
-    with disk.errors(f"cannot remove {directory}"):
-        fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with suppress(FileNotFoundError):
-                sysfd.remove_tree(fd, os.fsencode(name))
-        finally:
-            os.close(fd)

@@ -13,10 +13,10 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 
-from imagetool.containers.rootfs import remove_tree
 from imagetool.errors import NotFound, StoreError, UsageError
 from imagetool.runtime.inroot import open_in_root
 from imagetool.runtime.options import Mount
+from imagetool.serving import remove_tree
 from imagetool.store import disk
 from imagetool.store.store import Store
 from unionfs.namedtuple import NamedTuple
