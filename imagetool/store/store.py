@@ -211,7 +211,8 @@ class Store:
         return known
 
     def _remember(self, fresh: dict[str, Facts]) -> None:
-        with disk.errors("cannot lock the store"), locked(self.layout.lock("index")):
+        """As far as that is possible: a store that cannot be written can be looked at all the same."""
+        with suppress(OSError), locked(self.layout.lock("index")):
             alive = {entry.digest for entry in read_index(self.layout).manifests}
             merged = summary.load(self.layout) | fresh
             kept = {digest: row for digest, row in merged.items() if digest in alive}
