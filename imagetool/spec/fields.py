@@ -24,7 +24,9 @@ MAX_DEPTH = 64
 def load(data: bytes, what: str) -> dict[str, Json]:
     """The JSON object in `data` (UTF-8). Malformed for anything else, and for a name twice in one object."""
     try:
-        document = json.loads(data.decode(), object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite)
+        document = json.loads(
+            data.decode(), object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite
+        )
     except (ValueError, RecursionError) as error:
         raise Malformed(f"{what} is not valid JSON: {error or 'nested too deeply'}") from error
     if not isinstance(document, dict):

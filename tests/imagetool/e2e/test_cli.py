@@ -112,6 +112,28 @@ def test_a_closed_pipe_and_a_full_disk_are_no_tracebacks(cli: Cli) -> None:
     assert (done.returncode, done.stderr) == (125, b"Error: No space left on device\n")
 
 
+def test_a_file_that_cannot_be_written_is_named_once(cli: Cli) -> None:
+    cli("pull", "-q", "ubuntu")
+    missing = "No such file or directory"
+    assert (
+        cli.error("save", "-o", "no/a.tar", "ubuntu")
+        == f"Error: cannot write an archive: no/a.tar: {missing}"
+    )
+    assert cli.error("copy", "ubuntu", "oci:/proc/x:1") == f"Error: cannot write /proc/x: {missing}"
+
+
+def test_what_goes_into_a_pipe_that_nobody_reads_ends_like_any_program(cli: Cli) -> None:
+    cli("pull", "-q", "ubuntu")
+    for words in ("save ubuntu", "export ubuntu", "image explore ubuntu", "inspect ubuntu"):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(
+            [*PROGRAM, *words.split()], stdout=writer, stderr=subprocess.PIPE, env=cli.env, text=True
+        )
+        os.close(writer)
+        assert (words, done.returncode, done.stderr) == (words, 141, "")
+
+
 def test_an_archive_does_not_go_to_a_terminal(cli: Cli) -> None:
     cli("pull", "-q", "ubuntu")
     assert "not written to a terminal" in cli.terminal("save", "ubuntu")

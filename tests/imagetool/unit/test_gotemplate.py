@@ -87,7 +87,7 @@ BAD = [
     ("{{index .Map .List}}", "index: the key is a list, not a string"),
     ("{{1e999}}", "1e999 is not a valid number"),
     ("{{9223372036854775808}}", "9223372036854775808 is not a valid number"),
-    ("{{range 9_000_000_000}}{{printf \"%9999d\" 1}}{{end}}", "more than 67108864 characters"),
+    ('{{range 9_000_000_000}}{{printf "%9999d" 1}}{{end}}', "more than 67108864 characters"),
 ]
 
 
