@@ -48,7 +48,10 @@ def _connect_error(url: Url, error: BaseException) -> TransportError:
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             text = f"the certificate of {who} is not trusted: {cause.verify_message}"
-            return Untrusted(text, hint=f"put its authority into certs.d/{who}/ca.crt")
+            return Untrusted(
+                text,
+                hint=f"put its authority into /etc/containers/certs.d/{who}/ca.crt, or the same below ~/.config",
+            )
     for cause in causes:
         if isinstance(cause, ssl.SSLError):
             reason = (cause.reason or "handshake failed").replace("_", " ").lower()

@@ -61,6 +61,7 @@ def test_every_command_has_help(words: list[str]) -> None:
         (["copy", "ftp://x", "y"], "docker://NAME"),
         (["copy", "oci:", "y"], "names no file"),
         (["login", "--password-stdin", "x.test"], "--password-stdin needs --username"),
+        (["login", "x.test"], "standard input is not a terminal"),
         (["login", "-u", "me", "x.test"], "standard input is not a terminal"),
         (["images", "--filter", "dangling=maybe"], "true or false"),
         (["images", "--filter", "until=yesterday"], "invalid time 'yesterday'"),
