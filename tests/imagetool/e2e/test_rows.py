@@ -14,6 +14,7 @@ from imagetool.store.lock import try_lock
 from tests.support.imagetool import Cli
 from tests.support.oci import layer_tar
 from tests.support.registry import Server, registry, skopeo
+from tests.support.tokens import PASSWORD, USER, token_server
 
 TAR = layer_tar({"f": b"12345"})
 
@@ -299,6 +300,24 @@ def test_row_20_push_without_login(cli: Cli, tmp_path: Path) -> None:
         assert "unauthorized" in said or "authentication required" in said
         assert f"imagetool login {closed.host}" in said
         assert "secret" not in said
+
+
+def test_row_20_push_to_a_foreign_namespace(cli: Cli, tmp_path: Path) -> None:
+    """Refused without a login, then denied with one; the tag in one's own namespace is taken."""
+    (cli.folder / "root.tar").write_bytes(TAR)
+    with token_server(tmp_path / "tokens") as tokens, registry(tmp_path / "hub", token=tokens.section) as hub:
+        foreign, own = f"{hub.host}/foreign/tomcat:dev", f"{hub.host}/{USER}/tomcat:dev"
+        cli("import", cli.folder / "root.tar", foreign)
+        assert "authentication required" in cli.run("push", foreign, code=125).stderr
+        cli("login", "-u", USER, "--password-stdin", hub.host, text=PASSWORD)
+        said = cli.run("push", foreign, code=125).stderr
+        assert "denied: requested access to the resource is denied" in said
+        assert PASSWORD not in said
+        cli("image", "tag", foreign, own)
+        assert "dev: digest: sha256:" in cli("image", "push", own)
+        assert cli("search", f"{hub.host}/tomcat").splitlines()[1].split()[0] == own.removesuffix(":dev")
+        assert cli("rmi", foreign).startswith(f"Untagged: {foreign}\n")
+        assert cli("images", "-q", own) != ""
 
 
 def test_row_21_login(cli: Cli, tmp_path: Path) -> None:
