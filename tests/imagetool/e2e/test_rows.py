@@ -12,8 +12,8 @@ import pytest
 from imagetool import digest as digests
 from imagetool.store.lock import try_lock
 from tests.support.imagetool import Cli
-from tests.support.oci import layer_tar
-from tests.support.registry import Server, registry, skopeo
+from tests.support.oci import Layout, layer_tar
+from tests.support.registry import Server, fill, registry, skopeo
 from tests.support.tokens import PASSWORD, USER, token_server
 
 TAR = layer_tar({"f": b"12345"})
@@ -367,6 +367,16 @@ def test_row_42_layers_are_read_only_and_one_takes_the_changes(cli: Cli) -> None
     assert (fresh / "a").read_text() == "1"
     cli("umount", "-a")
     assert cli("system", "check") == ""
+
+
+def test_row_42_a_third_layer_with_a_newer_file_leaves_six(cli: Cli, server: Server, tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "oci")
+    layers = [{"1": b"1", "2": b"2", "3": b"3"}, {"4": b"4", "5": b"5", "6": b"6"}, {"5": b"newer"}]
+    layout.tag("x", layout.image(layers))
+    fill(server, layout.root, "x", "user/newer:1")
+    mounted = Path(cli("mount", "user/newer:1").strip())
+    assert sorted(os.listdir(mounted)) == list("123456")
+    assert (mounted / "5").read_text() == "newer"
 
 
 def test_row_43_names(cli: Cli, server: Server) -> None:
