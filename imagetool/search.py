@@ -109,7 +109,7 @@ async def _index(registry: Registry, term: str, limit: int) -> list[Found] | Non
         return None
     try:
         return [_row(row) for row in json.loads(answer.body)["results"]]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return None  # a page for people, as some hosts serve for any path
 
 

@@ -251,6 +251,8 @@ def _escape(text: str) -> str:
 def _helper_hint(text: str) -> str:
     if "user_allow_other" in text:
         return "leave out allow_other, or let root put user_allow_other into /etc/fuse.conf"
+    if "/dev/fuse" in text:
+        return "let root open /dev/fuse to users: chmod 666 /dev/fuse"
     if "permission" in text.lower() or "write access" in text:
         return "mount on a directory that you own"
     return ""

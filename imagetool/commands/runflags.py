@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from imagetool.commands.context import platform_option
+from imagetool.commands.context import complete_images, platform_option
 
 SETTINGS: dict[str, Any] = {"allow_interspersed_args": False, "help_option_names": ["--help"]}
 """What follows the first argument is the command's own."""
@@ -17,8 +17,15 @@ def _many(*names: str, help: str, metavar: str) -> Callable[[Any], Any]:
     return click.option(*names, multiple=True, metavar=metavar, help=help)
 
 
+def _complete_first(context: click.Context, parameter: click.Parameter, start: str) -> list[str]:
+    """The image; what follows is a command of it."""
+    return [] if context.params.get("arguments") else complete_images(context, parameter, start)
+
+
 _OPTIONS = [
-    click.argument("arguments", nargs=-1, required=True, metavar="IMAGE [COMMAND] [ARG...]"),
+    click.argument(
+        "arguments", nargs=-1, required=True, metavar="IMAGE [COMMAND] [ARG...]", shell_complete=_complete_first
+    ),
     click.option("-i", "--interactive", is_flag=True, help="Keep standard input open."),
     click.option("-t", "--tty", is_flag=True, help="Give it a terminal."),
     click.option("--rm", "remove", is_flag=True, help="Remove the container when it ends."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from typing import Any
 
 from imagetool.gotemplate.functions import FUNCTIONS
@@ -254,6 +255,14 @@ class _Parser:
 
 
 def _number(text: str) -> int | float:
+    """ValueError for what does not fit into Go's int64 or float64."""
+    value = _unbounded(text)
+    if not (math.isfinite(value) if isinstance(value, float) else -(2**63) <= value < 2**63):
+        raise ValueError
+    return value
+
+
+def _unbounded(text: str) -> int | float:
     try:
         return int(text, 0)
     except ValueError:

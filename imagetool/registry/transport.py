@@ -186,7 +186,8 @@ class Transport:
         origin = request.url.origin
         pool = self._pool(origin, request.verify)
         limit = self.timeouts.connect + (self.timeouts.commit if request.slow else self.timeouts.answer)
-        with mapped(request.url), deadline(request.url, limit) as scope:
+        proxy = proxies.choose(self._environ, origin)
+        with mapped(request.url, proxy.url if proxy else ""), deadline(request.url, limit) as scope:
             raw = await pool.handle_async_request(self._raw_request(request, scope, limit))
             return Response(raw, request, self.timeouts)
 
