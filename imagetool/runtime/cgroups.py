@@ -139,6 +139,13 @@ class Cgroup:
             self._limit(swap)
             self._limit(resources)
 
+    def oom_killed(self) -> bool:
+        """Whether the kernel has killed a member for want of memory."""
+        events = f"{ROOT}{self.path}/memory.events" if self._version == 2 else \
+            f"{ROOT}/memory{self.path}/memory.oom_control"  # fmt: skip
+        rows = (line.split() for line in _read(events).splitlines())
+        return any(name == "oom_kill" and count != "0" for name, count in rows)
+
     def kill(self) -> None:
         """SIGKILL to every member."""
         for pid in self.pids():

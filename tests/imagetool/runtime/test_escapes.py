@@ -142,7 +142,12 @@ def test_no_volume_on_proc_through_a_link(runner: Runner, rootfs: Path, tmp_path
 
 @pytest.mark.parametrize(
     ("place", "name", "terminal"),
-    [("/dev", "null", False), ("/dev", "pts", True), ("/sys", "firmware", False)],
+    [
+        ("/dev", "null", False),
+        ("/dev", "pts", True),
+        ("/dev", "console", True),
+        ("/sys", "firmware", False),
+    ],
 )
 def test_a_link_in_a_volume_in_place_of_a_system_directory(
     runner: Runner, tmp_path: Path, place: str, name: str, terminal: bool

@@ -42,10 +42,12 @@ def test_what_may_be_done_on_the_system_s_mounts(either: Runner) -> None:
     assert "ro" in options_of(table, "/sys")
 
 
-def test_what_is_mounted_later_is_not_seen(runner: Runner, tmp_path: Path) -> None:
-    """Whatever the host mounts below a volume afterwards stays the host's, shared or not."""
-    (tmp_path / "later").mkdir()
-    script = "touch /volume/ready; while test -e /volume/ready; do sleep 0.05; done; ls /volume/later"
+@pytest.mark.parametrize("inside", ["/volume", "/srv"])
+def test_what_is_mounted_later_is_not_seen(runner: Runner, tmp_path: Path, inside: str) -> None:
+    """Whatever the host mounts afterwards below a volume, or the root, stays the host's, shared or not."""
+    place = tmp_path if inside == "/volume" else runner.rootfs / "srv"
+    (place / "later").mkdir()
+    script = f"touch {inside}/ready; while test -e {inside}/ready; do sleep 0.05; done; ls {inside}/later"
     runner.prepare("sh", "-c", script, mounts=(Mount("bind", str(tmp_path), "/volume"),))
     pid = os.fork()
     if pid == 0:
@@ -60,11 +62,11 @@ def test_what_is_mounted_later_is_not_seen(runner: Runner, tmp_path: Path) -> No
                 runner.created(Stdio(-1, out.fileno(), -1)) as container,
             ):
                 container.start()
-                wait_until((tmp_path / "ready").exists, 20, "the container")
+                wait_until((place / "ready").exists, 20, "the container")
                 tree = linux.new_filesystem(b"tmpfs", [])
-                linux.attach(tree, os.open(tmp_path / "later", os.O_PATH))
-                (tmp_path / "later/seen").touch()
-                (tmp_path / "ready").unlink()
+                linux.attach(tree, os.open(place / "later", os.O_PATH))
+                (place / "later/seen").touch()
+                (place / "ready").unlink()
                 container.wait()
             code = 0
         finally:

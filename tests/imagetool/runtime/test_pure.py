@@ -251,6 +251,8 @@ class TestOptions:
         for bad in ("nofile", "nofile=", "=1", "x=2:1", "x=-1:5", "x=a"):
             with pytest.raises(UsageError):
                 options.parse_ulimit(bad)
+        with pytest.raises(UsageError, match="invalid ulimit type: files"):
+            options.parse_ulimit("files=1")
 
     def test_environment_from_the_host(self) -> None:
         host = {"A": "1", "SECRET": "s"}
