@@ -39,7 +39,8 @@ def test_what_may_be_done_on_the_system_s_mounts(either: Runner) -> None:
     for target in ("/proc", "/dev/shm", "/dev/mqueue", "/scratch", "/sys"):
         assert options_of(table, target) >= sealed_off, target
     assert "nosuid" in options_of(table, "/dev")
-    assert "ro" in options_of(table, "/sys")
+    for target in ("/sys", "/sys/firmware", "/proc/acpi"):
+        assert "ro" in options_of(table, target), target
 
 
 @pytest.mark.parametrize("inside", ["/volume", "/srv"])
