@@ -93,6 +93,7 @@ def _on_terminal(
     with os.fdopen(made.console, "rb", buffering=0):
         keyboard = 0 if stdin else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         if terminal.interact(made.console, keyboard, 1, keys).detached:
+            terminal.keep_open(made.console)
             return 0
     made.console = None
     with signals.passed_on(made):
