@@ -297,7 +297,7 @@ def _system_mounts(options: RunOptions, host: Host, chroot: bool) -> list[Spec]:
         by_type["/dev/shm"] = _entry("/dev/shm", "bind", "/dev/shm", "rbind", *sealed)
         if chroot:
             del by_type["/dev/mqueue"]
-    if host.cgroup_version == 2 and not chroot:
+    if host.cgroup_version and not chroot:
         by_type["/sys/fs/cgroup"] = _entry("/sys/fs/cgroup", "cgroup", "cgroup", *sealed, "ro")
     return list(by_type.values())
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from imagetool.errors import ImageToolError, UsageError
-from imagetool.runtime import inroot, linux, users
+from imagetool.runtime import cgroups, inroot, linux, users
 from imagetool.runtime.errors import SandboxError
-from imagetool.runtime.options import ImageDefaults, Mount
+from imagetool.runtime.options import ImageDefaults, Mount, Resources
 from tests.imagetool.runtime.kit import ID, NO_STDIO, Runner
 from tests.support.process import wait_until
 
@@ -279,10 +279,20 @@ def test_a_working_directory_behind_a_link(runner: Runner, rootfs: Path, tmp_pat
 
 
 def test_old_root_is_not_mounted(either: Runner) -> None:
-    lines = either.run("cat", "/proc/self/mountinfo").out.splitlines()
-    roots = [line.split()[4] for line in lines]
-    assert roots.count("/") == 1
-    assert not [r for r in roots if r.startswith(("/sys/fs/cgroup/", "/var", "/mnt"))]
+    table = either.run("cat", "/proc/self/mountinfo", resources=Resources(memory=64 << 20))
+    rows = [line.split() for line in table.out.splitlines()]
+    assert [row[4] for row in rows].count("/") == 1
+    assert not [row for row in rows if row[4].startswith(("/var", "/mnt"))]
+    groups = [row for row in rows if row[4].startswith("/sys/fs/cgroup/")]  # its own, read-only
+    assert {(row[3], row[5].split(",")[0]) for row in groups} == {("/", "ro")}
+
+
+def test_no_cgroup_of_the_host_s_is_seen(runner: Runner) -> None:
+    """Hierarchies without a cgroup of the container's own would show the host's."""
+    listed = runner.run("sh", "-c", "cd /sys/fs/cgroup && ls && cat */cgroup.procs && ls -d */*/")
+    assert set(listed.out.split()) <= {*cgroups.V1, "0", "1", "2", "3"}
+    assert {"memory", "pids"} <= set(listed.out.split())
+    assert "Read-only file system" in runner.run("touch", "/sys/fs/cgroup/x").err
 
 
 def test_devices_in_the_image_are_dead(runner: Runner, rootfs: Path) -> None:
