@@ -16,6 +16,7 @@ _MOUNT_KEYS = {
     "tmpfs-size": "size", "tmpfs-mode": "mode", "bind-nonrecursive": "nonrecursive",
     "volume-nocopy": "nocopy",
 }  # fmt: skip
+_LEAST_MEMORY = 6 << 20
 _PROPAGATION = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
 
 
@@ -108,6 +109,14 @@ def parse_size(text: str) -> int:
     except (KeyError, ValueError):
         raise UsageError(f"invalid size {text!r}", hint="write a number and b, k, m or g: 512m") from None
     return int(size)
+
+
+def parse_memory(text: str) -> int:
+    """`--memory`; "" and "0" are no limit. Docker's least is ours: in less nothing starts."""
+    size = parse_size(text or "0")
+    if 0 < size < _LEAST_MEMORY:
+        raise UsageError(f"memory limit {text} is too small", hint="Minimum memory limit allowed is 6MB")
+    return size
 
 
 def parse_swap(text: str) -> int:

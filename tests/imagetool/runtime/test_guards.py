@@ -102,6 +102,12 @@ def test_the_copy_of_an_interpreter_is_sealed() -> None:
         os.close(fd)
 
 
+def test_a_file_of_the_caller_s_is_not_given_to_the_user(runner: Runner) -> None:
+    """Pipes are, so that he may open /dev/stdout; the caller's /dev/null would be, too."""
+    assert runner.run("echo", "said", user="101").out == "said\n"
+    assert {(runner.bundle / name).stat().st_uid for name in ("out", "err")} == {os.getuid()}
+
+
 @pytest.mark.parametrize("path", ["/imagetool/../system", "imagetool", ".."])
 def test_a_cgroup_is_below_the_hierarchy(path: str) -> None:
     with pytest.raises(SandboxError, match="absolute and plain"):
