@@ -359,8 +359,9 @@ class TestAccounts:
         finally:
             os.close(root)
 
-    def test_a_huge_file_is_refused(self, rootfs: Path) -> None:
-        os.truncate(rootfs / "etc/passwd", users.FILE_MAX + 1)
+    @pytest.mark.parametrize("size", [users.FILE_MAX + 1, 1 << 42])
+    def test_a_huge_file_is_refused(self, rootfs: Path, size: int) -> None:
+        os.truncate(rootfs / "etc/passwd", size)
         with pytest.raises(OSError, match="larger than"):
             self.read(rootfs)
 
