@@ -70,9 +70,9 @@ def listing(store: Store) -> list[Container]:
 
 
 def find(store: Store, text: str) -> Container:
-    """By name, by ID, or by the beginning of one. NotFound, UsageError where several begin so."""
+    """By /name or name, ID, or the beginning of one. NotFound, UsageError where several begin so."""
     there = listing(store)
-    for chosen in ([one for one in there if text in (one.name, one.id)],
+    for chosen in ([one for one in there if text in (one.name, f"/{one.name}", one.id)],
                    [one for one in there if text and one.id.startswith(text)]):  # fmt: skip
         if len(chosen) > 1:
             raise UsageError(f"several containers have IDs that begin with {text}", hint="write more of it")

@@ -31,6 +31,7 @@ class State(NamedTuple):
     ports: tuple[tuple[str, int, int, str], ...] = ()  # as published: ip, host, container, protocol
     restarts: int = 0
     paused: bool = False
+    oom_killed: bool = False  # a process of it, for want of memory
 
     @property
     def running(self) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from imagetool.runtime import linux, request, sealed, userns, wire
+from imagetool.runtime import cgroups, linux, request, sealed, userns, wire
 from imagetool.runtime.base import Container, Stdio, load_spec
 from imagetool.runtime.cgroups import Cgroup
 from imagetool.runtime.errors import CommandNotFound, NotExecutable, SandboxError
@@ -59,7 +59,7 @@ class Builtin:
 
     def _create(self, bundle: Path, stdio: Stdio) -> Container:
         spec = load_spec(bundle)
-        asked = request.create(spec, str(bundle), self._filter(spec))
+        asked = request.create(spec, str(bundle), self._filter(spec), cgroups.hierarchies())
         cgroup = Cgroup.create(spec["linux"]["cgroupsPath"], spec["linux"].get("resources", {})) \
             if "cgroupsPath" in spec["linux"] else None  # fmt: skip
         try:
