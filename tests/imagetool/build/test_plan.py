@@ -110,10 +110,21 @@ class TestScope:
         assert Scope().declare("V", None).values() == {}
         assert Scope().declare("V", "").values() == {"V": ""}
 
-    def test_proxies_are_there_but_do_not_count(self) -> None:
+    def test_what_has_a_value_keeps_it(self) -> None:
+        scope = Scope().declare("V", "1")
+        assert scope.declare("V", None).values() == {"V": "1"}
+        assert scope.declare("V", "2").values() == {"V": "2"}
+        assert scope._replace(global_args={"V": "g"}).declare("V", None).values() == {"V": "g"}
+
+    def test_proxies_are_there_in_both_spellings_but_do_not_count(self) -> None:
         scope = Scope(build_args={"http_proxy": "p", "other": "o"})
-        assert scope.run_environment() == ({}, {"http_proxy": "p"})
-        assert scope.declare("http_proxy", None).run_environment() == ({"http_proxy": "p"}, {})
+        assert scope.run_environment() == ({}, {"http_proxy": "p", "HTTP_PROXY": "p"})
+        assert scope.declare("http_proxy", None).run_environment() == (
+            {"http_proxy": "p"},
+            {"HTTP_PROXY": "p"},
+        )
+        scope = Scope(build_args={"NO_PROXY": "a", "no_proxy": "b"}, env={"no_proxy": "c"})
+        assert scope.run_environment() == ({"no_proxy": "c"}, {"NO_PROXY": "a"})
 
 
 MOUNTS = [
