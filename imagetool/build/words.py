@@ -63,11 +63,14 @@ def split_flags(text: str, escape: str = "\\") -> tuple[list[Word], int]:
 
 
 def json_strings(text: str) -> list[str] | None:
-    """The strings of a JSON array; None if it is none, and so is the shell form. UsageError for other things in it."""
+    """The strings of a JSON array; None if it is none, and so is the shell form. UsageError for other things in it.
+
+    What follows the array does not count, as in Docker: `CMD ["serve"] # a comment`.
+    """
     if not text.lstrip().startswith("["):
         return None
     try:
-        value = json.loads(text, parse_constant=_no_json)
+        value, _ = json.JSONDecoder(parse_constant=_no_json).raw_decode(text.lstrip())
     except (ValueError, RecursionError):
         return None
     if not all(isinstance(item, str) for item in value):

@@ -61,6 +61,8 @@ CASES: list[tuple[str, Instruction]] = [
      Run(NOWHERE, sh("cat <<A 3<<B"), (Heredoc("A", "1\n", True, False, 0), Heredoc("B", "2\n", True, False, 3)))),
     ("RUN cat <<<word", Run(NOWHERE, sh("cat <<<word"))),
     ("RUN echo '<<EOF'", Run(NOWHERE, sh("echo '<<EOF'"))),
+    ('CMD ["a"] # why', Cmd(NOWHERE, Command(("a",), False))),
+    ("CMD [NaN]", Cmd(NOWHERE, sh("[NaN]"))),
     ("CMD []", Cmd(NOWHERE, Command((), False))),
     ('SHELL ["powershell", "-c"]', Shell(NOWHERE, ("powershell", "-c"))),
     ("COPY a b /c/", Transfer(NOWHERE, False, ("a", "b"), "/c/")),

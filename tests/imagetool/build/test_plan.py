@@ -71,6 +71,8 @@ def test_unknown_target() -> None:
         ("FROM a:${x?unset}", "Dockerfile:1:8: x: unset"),
         ("FROM a AS b\nFROM a AS B", "Dockerfile:2: duplicate name 'b'"),
         ("FROM a\nCOPY --from=0 x y", "Dockerfile:2: invalid stage index 0"),
+        ("FROM a AS me\nCOPY --from=Me x y", "Dockerfile:2:13: circular dependency detected on stage: Me"),
+        ("FROM a AS me\nRUN --mount=from=me,target=/x y", "Dockerfile:2:18: circular dependency detected"),
         ("FROM a\nFROM b\nCOPY --from=2 x y", "Dockerfile:3: invalid stage index 2"),
     ],
 )
