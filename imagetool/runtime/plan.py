@@ -251,7 +251,8 @@ def _device_rules(privileged: bool, nodes: tuple[Node, ...]) -> list[Spec]:
 
 def _mounts(options: RunOptions, host: Host, chroot: bool) -> list[Spec]:
     """The system's mounts, then the host's files, then the user's, parents before children."""
-    devices = [_entry(n.target, "bind", n.source, "bind", "nosuid", "noexec") for n in host.devices]
+    # Read-only: a device opens for writing all the same, but the machine's node keeps its mode and owner.
+    devices = [_entry(n.target, "bind", n.source, "bind", "nosuid", "noexec", "ro") for n in host.devices]
     files = [_entry(target, "bind", source, "bind", "private") for target, source in host.files.items()]
     asked = [_asked(m) for m in sorted(options.mounts, key=lambda m: m.target.rstrip("/").count("/"))]
     targets = {m["destination"].rstrip("/") for m in asked}
