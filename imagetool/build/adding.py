@@ -180,7 +180,7 @@ def of_layer(tree: layers.Tree, item: layers.Item) -> Item:
     attr = item.attr
     made = Item(
         tuple(map(os.fsdecode, item.path)), attr.mode, attr.uid, attr.gid, attr.mtime * 10**9 + attr.mtimensec,
-        attr.rdev, replaces=True, first=None if item.link is None else tuple(map(os.fsdecode, item.link)),
+        attr.rdev, unpacked=True, first=None if item.link is None else tuple(map(os.fsdecode, item.link)),
     )  # fmt: skip
     if item.link is not None:
         return made

@@ -126,7 +126,7 @@ def _careful(items: Iterator[Item]) -> Iterator[Item]:
     """Directories that are there stay as they are. Devices are left out: nobody wants them among his files."""
     for item in items:
         if not (stat.S_ISCHR(item.mode) or stat.S_ISBLK(item.mode)):
-            yield item._replace(replaces=False, implied=True)
+            yield item._replace(unpacked=False, implied=True)
 
 
 @contextmanager

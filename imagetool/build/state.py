@@ -58,9 +58,9 @@ def from_scratch(platform: Platform, scope: Scope) -> State:
     return _start(mutate.scratch(platform), scope, cachekey.NO_FILES)
 
 
-def from_stage(before: State, scope: Scope) -> State:
-    """The start of a stage upon another one: its files and settings, none of its arguments."""
-    return _start(before.draft, scope, before.chain)._replace(fresh=before.fresh)
+def from_stage(before: State) -> State:
+    """The start of a stage upon another one: its files, settings and arguments."""
+    return _start(before.draft, before.scope, before.chain)._replace(fresh=before.fresh)
 
 
 def _start(draft: Draft, scope: Scope, chain: str) -> State:

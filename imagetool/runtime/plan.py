@@ -260,7 +260,8 @@ def _mounts(options: RunOptions, host: Host, chroot: bool) -> list[Spec]:
 
     What the user's would cover is left out; but in a /dev of his there are terminals, and the devices he asks for.
     """
-    devices = [_entry(n.target, "bind", n.source, "bind", "nosuid", "noexec") for n in host.devices]
+    # Read-only: a device opens for writing all the same, but the machine's node keeps its mode and owner.
+    devices = [_entry(n.target, "bind", n.source, "bind", "nosuid", "noexec", "ro") for n in host.devices]
     files = [_entry(target, "bind", source, "bind", "private") for target, source in host.files.items()]
     asked = [
         _asked(m, devices=options.privileged or (m.target.rstrip("/") == "/dev" and host.guards_devices))

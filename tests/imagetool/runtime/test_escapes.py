@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from imagetool.errors import ImageToolError, UsageError
-from imagetool.runtime import cgroups, inroot, linux, users
+from imagetool.runtime import cgroups, devices, inroot, linux, users
 from imagetool.runtime.errors import SandboxError
 from imagetool.runtime.options import ImageDefaults, Mount, Resources
 from tests.imagetool.runtime.kit import ID, NO_STDIO, Runner
@@ -69,6 +69,23 @@ def test_a_caller_with_few_descriptors(runner: Runner) -> None:
         finally:
             os._exit(code)
     assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_devices_of_the_host_keep_their_mode_and_owner(either: Runner) -> None:
+    """Those that every container has are its own; those that stand for masked files, or are asked for, are fixed."""
+    asked = devices.nodes(devices.parse("/dev/urandom:/dev/asked"))
+    shown = ("/dev/full", "/dev/zero", "/dev/asked", "/proc/timer_list")
+    script = f"chgrp 7 {' '.join(shown)}; ls -ln /dev/full; echo x >/dev/asked && echo x >/dev/zero && echo written"
+    nodes = [Path(name) for name in ("/dev/full", "/dev/zero", "/dev/urandom", "/dev/null")]
+    before = [(node.stat().st_mode, node.stat().st_gid) for node in nodes]
+    try:
+        result = either.run("sh", "-c", script, host={"devices": tuple(asked)})
+        assert [(node.stat().st_mode, node.stat().st_gid) for node in nodes] == before
+    finally:
+        for node, (_, group) in zip(nodes, before, strict=True):
+            os.chown(node, -1, group)
+    assert result.out.split()[:4] == ["crw-rw-rw-", "1", "0", "7"]
+    assert result.out.endswith("written\n")
 
 
 def test_environment_does_not_leak(either: Runner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from imagetool.runtime import linux, rootfs, sealed, users
+from imagetool.runtime import linux, rootfs, sandbox, sealed, users, wire
 from imagetool.runtime.base import Stdio
 from imagetool.runtime.cgroups import Cgroup
 from imagetool.runtime.errors import SandboxError
 from imagetool.runtime.options import Mount
-from tests.imagetool.runtime.kit import Runner
+from tests.imagetool.runtime.kit import ID, NO_STDIO, Runner
 from tests.imagetool.runtime.test_escapes import _traced_from_inside
+from tests.support.command import has_ended
 from tests.support.process import wait_until
 
 pytestmark = pytest.mark.timeout(60)
@@ -74,6 +77,35 @@ def test_what_is_mounted_later_is_not_seen(runner: Runner, tmp_path: Path, insid
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert (tmp_path / "out").read_text() == ""
+
+
+def test_who_ends_with_the_caller_does_so_at_any_moment(runner: Runner) -> None:
+    """Also when the caller ends after the start, and before the kernel has been told to send a signal then."""
+    made = runner.prepare("sleep", "1000")
+    made.spec["annotations"]["imagetool.ends-with"] = "caller"
+    runner.write(made.spec)
+    reader, writer = os.pipe()
+    caller = os.fork()
+    if caller == 0:
+        try:
+            container = runner.executor.create(runner.bundle, ID, NO_STDIO)
+            assert isinstance(container, sandbox._Child)
+            os.kill(container.pid, signal.SIGSTOP)
+            wire.send(container._channel.fileno(), ("start",))
+            os.write(writer, str(container.pid).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(caller, 0)
+    pid = int(os.read(reader, 20))
+    os.close(reader)
+    try:
+        os.kill(pid, signal.SIGCONT)
+        wait_until(lambda: has_ended(pid), 10, "the end of the command")
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        runner.executor.delete(runner.bundle, ID)
 
 
 def test_a_waiting_process_cannot_be_traced_in_its_user_namespace(runner: Runner) -> None:

@@ -19,6 +19,7 @@ from imagetool.runtime import (
     plan,
     request,
     seccomp_default,
+    signals,
     users,
 )
 from imagetool.runtime.options import ImageDefaults, Mount, Resources, RunOptions
@@ -300,6 +301,23 @@ class TestCgroups:
             "memory.max": "10", "memory.swap.max": "20", "cpu.weight": "39", "cpu.max": "200000 100000",
             "pids.max": "3",
         }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("SIGTERM", 15), ("kill", 9), ("1", 1), ("SIGRTMIN+3", 37), ("rtmin", 34), ("RTMAX-2", 62), ("64", 64)],
+)
+def test_signals(text: str, number: int) -> None:
+    assert signals.number(text) == number
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "0", "32", "65", "SIG", "SIGSIGTERM", "TERM+1", "RTMIN-1", "RTMAX+1", "RTMIN+31", "1_0", "\u0661"],
+)
+def test_signals_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="invalid signal"):
+        signals.number(text)
 
 
 def test_the_profile_says_each_call_once_or_with_conditions() -> None:
