@@ -7,6 +7,7 @@ state says so, and whoever stops or removes the container clears up.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -35,6 +36,7 @@ from imagetool.store import disk
 from imagetool.store.lock import try_lock
 from imagetool.store.store import Store
 
+_COLLECT = 700  # objects between two looks for garbage: a command has more, and is over soon
 _NETLINK_STAYS = 2.0  # seconds: a container that ends sooner is disconnected by the same helper
 _FIRST_DELAY, _MOST_DELAY = 0.1, 60.0  # seconds between restarts, doubled each time
 _LONG = 10.0  # seconds of running after which the delay is the first one again
@@ -279,6 +281,7 @@ def watch(
     """Runs a container to its end, for the process at the other end of `starter`, which hears of any failure."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    gc.set_threshold(_COLLECT)
     client = Client(starter, output=attached, input=attached and record.interactive)
     try:
         rootless.enter()

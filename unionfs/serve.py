@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from unionfs.model import Policy
 
 _WANTED_FILES = 1 << 20  # descriptors: one for every open directory and copied-up file of a busy mount
+_COLLECT = 700  # objects between two looks for garbage; whoever has forked this process may have wanted fewer looks
 
 log = logging.getLogger("unionfs")
 
@@ -187,6 +188,7 @@ def _run_server(job: Job, stack: Stack, mounting: Mounting) -> None:
     server = _driver(job.options.driver)(mounting.fd, stack.tree, stack.files, server_options(job), log.error)
     server.guard = mounting.guard
     gc.freeze()
+    gc.set_threshold(_COLLECT)
     gc.enable()
     if job.options.driver == "kernel":
         early = Early(mounting, job.lifeline)
