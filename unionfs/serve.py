@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from unionfs.model import Policy
 
 _WANTED_FILES = 1 << 20  # descriptors: one for every open directory and copied-up file of a busy mount
-_COLLECT = 700  # objects between two looks for garbage; whoever has forked this process may have wanted fewer looks
+_COLLECT = 700  # objects between two looks for garbage; whoever forked this process may have wanted fewer
 
 log = logging.getLogger("unionfs")
 
