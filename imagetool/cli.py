@@ -12,13 +12,14 @@ import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from imagetool.commands import flags
 from imagetool.commands.context import FAILED, Context
 from imagetool.errors import ImageToolError, UsageError
+from unionfs.namedtuple import NamedTuple
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

@@ -17,7 +17,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from imagetool.containers import executors, folder, frames, prepare, rootfs, rootless
+from imagetool.containers import executors, folder, frames, prepare, remains, rootfs, rootless
 from imagetool.containers import record as records
 from imagetool.containers import state as states
 from imagetool.containers.frames import Frame
@@ -29,6 +29,7 @@ from imagetool.containers.streams import LAG, Client, Input, Output
 from imagetool.errors import Conflict, ImageToolError
 from imagetool.runtime import leases, terminal
 from imagetool.runtime.base import Container, Stdio
+from imagetool.runtime.cgroups import Cgroup
 from imagetool.runtime.network import Netlink
 from imagetool.store import disk
 from imagetool.store.lock import try_lock
@@ -218,8 +219,9 @@ class Monitor:
         output.drain(self._clients)
         log.flush()
         self._state = self._state._replace(
-            status="exited", pid=0, started="", exit_code=code, finished_at=time.time(), address="", ports=()
-        )
+            status="exited", pid=0, started="", exit_code=code, finished_at=time.time(), address="", ports=(),
+            oom_killed=Cgroup(remains.cgroup_path(self._record.id)).oom_killed(),
+        )  # fmt: skip
         return code
 
     def _clean(self, network: Network) -> None:

@@ -15,14 +15,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from unionfs import mountpoint
 from unionfs.early import SIGNALS, Early
 from unionfs.errors import SetupError
 from unionfs.fuse.options import ServerOptions
+from unionfs.model import MS_NODEV, MS_NOSUID, MS_RDONLY
 from unionfs.mounting import Mounting
-from unionfs.options import MS_NODEV, MS_NOSUID, MS_RDONLY, MountOptions
+from unionfs.namedtuple import NamedTuple
+from unionfs.options import MountOptions
 from unionfs.stack import Places, Stack, open_stack, policy
 
 if TYPE_CHECKING:

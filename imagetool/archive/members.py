@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from imagetool.errors import Malformed
 from imagetool.store.layerwriter import malformed
 from unionfs.errors import LayerError
 from unionfs.layers.tarheader import HARDLINK, Member
 from unionfs.layers.tarstream import TarStream
+from unionfs.namedtuple import NamedTuple
 
 BLOCK = 512
 MEMBERS_MAX = 100_000

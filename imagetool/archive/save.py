@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from imagetool import digest as digests
 from imagetool import mediatypes, reference
@@ -26,6 +25,7 @@ from imagetool.store import disk, read
 from imagetool.store.layout import VERSION, Layout
 from imagetool.store.refs import REF_NAME
 from imagetool.store.store import Store
+from unionfs.namedtuple import NamedTuple
 
 Sink = Callable[[bytes], object]
 Content = bytes | str

@@ -60,7 +60,7 @@ _OPTIONS = [
     click.option("--read-only", is_flag=True, help="Make its files read-only."),
     _many("--cap-add", metavar="CAP", help="Add a capability."),
     _many("--cap-drop", metavar="CAP", help="Drop a capability."),
-    click.option("--privileged", is_flag=True, help="All capabilities, and nothing masked."),
+    click.option("--privileged", is_flag=True, help="All capabilities and devices, and nothing masked."),
     _many("--security-opt", metavar="OPTION", help="no-new-privileges, seccomp=FILE|unconfined."),
     click.option("-m", "--memory", default="", metavar="SIZE", help="Limit of memory."),
     click.option("--cpus", default="", metavar="NUMBER", help="Limit of CPUs, as in 1.5."),

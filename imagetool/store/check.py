@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from enum import Enum
-from typing import NamedTuple
 
 from imagetool import mediatypes
 from imagetool.digest import Digest, Verifier
@@ -23,6 +22,7 @@ from imagetool.store.limits import LIMITS, Limits
 from imagetool.store.rebuild import build_layer
 from imagetool.store.store import Store
 from unionfs.layers import index as fmt
+from unionfs.namedtuple import NamedTuple
 
 READ = 1 << 20
 

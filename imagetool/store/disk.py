@@ -47,13 +47,11 @@ def sync_dir(path: str) -> None:
 
 def sync_mount(path: str) -> None:
     """All that was written to the file system mounted at a directory is with whoever serves it. OSError."""
-    import ctypes
+    from unionfs import libc
 
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(fd):
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), path)
+        libc.call("syncfs", fd)
     finally:
         os.close(fd)
 

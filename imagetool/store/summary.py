@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from imagetool.digest import Digest
 from imagetool.spec.fields import Json, dump
 from imagetool.store import disk
 from imagetool.store.layout import Layout
+from unionfs.namedtuple import NamedTuple
 
 VERSION = 1
 
