@@ -7,6 +7,8 @@ A command is imported when it is asked for, so that `images` starts as fast as i
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -298,6 +300,10 @@ def _leave(status: int) -> NoReturn:
 
 
 def _status(argv: Sequence[str] | None) -> int:
+    codecs.register_error("as it is", _as_it_is)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="as it is")
     try:
         status = program.main(args=argv, prog_name="imagetool", standalone_mode=False)
         sys.stdout.flush()
@@ -308,6 +314,18 @@ def _status(argv: Sequence[str] | None) -> int:
     except (Exception, KeyboardInterrupt) as error:
         return _failed(_cause(error), debug=_wants_traceback(sys.argv[1:] if argv is None else argv))
     return status if isinstance(status, int) else 0
+
+
+def _as_it_is(error: UnicodeError) -> tuple[bytes, int]:
+    """How what is no text goes out: bytes of a file's name as they are, half a surrogate pair as Go shows it."""
+    assert isinstance(error, UnicodeEncodeError)
+    pieces = error.object[error.start : error.end]
+    return b"".join(
+        bytes([ord(each) - 0xDC00])
+        if "\udc80" <= each <= "\udcff"
+        else each.encode("utf-8", "ignore") or b"\xef\xbf\xbd"
+        for each in pieces
+    ), error.end
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -14,6 +14,9 @@ from imagetool.gotemplate.values import Value, is_struct, kind, show, truth
 OUTPUT_MAX = 64 << 20
 """Characters."""
 
+RANGE_MAX = 100_000
+"""Rounds over a number: nothing that is listed has as many."""
+
 
 class _Leave(Exception):
     """break or continue."""
@@ -105,7 +108,9 @@ class Execution:
             case list() | tuple():
                 return enumerate(value)
             case int() if not isinstance(value, bool):
-                return ((number, number) for number in range(min(value, OUTPUT_MAX)))
+                if value > RANGE_MAX:
+                    fail(self._text, at, f"cannot range over {value}: more than {RANGE_MAX}")
+                return ((number, number) for number in range(value))
         fail(self._text, at, f"cannot range over a {kind(value)}")
 
     def _pipeline(self, pipeline: Pipeline, dot: Value) -> Value:

@@ -13,6 +13,7 @@ import pytest
 
 from imagetool.cli import COMMANDS, IMAGE, SYSTEM
 from tests.support.imagetool import PROGRAM, Cli
+from tests.support.oci import Layout
 
 EVERY = [
     *([name] for name in COMMANDS),
@@ -133,6 +134,21 @@ def test_what_goes_into_a_pipe_that_nobody_reads_ends_like_any_program(cli: Cli)
         )
         os.close(writer)
         assert (words, done.returncode, done.stderr) == (words, 141, "")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8:strict"])
+def test_what_is_no_text_is_shown_all_the_same(cli: Cli, tmp_path: Path, encoding: str) -> None:
+    layout = Layout(tmp_path / "oci")
+    layout.tag("x", layout.image([{"f": b"x"}], Labels={"half": "a\ud800b", "whole": "é"}))
+    cli("copy", "-q", f"oci:{layout.root}:x", "odd")
+    words = ["inspect", "-f", "{{json .Config.Labels}} \udcff", "odd"]
+    done = subprocess.run(
+        [*PROGRAM, *map(os.fsencode, words)],
+        capture_output=True,
+        env=cli.env | {"PYTHONIOENCODING": encoding},
+    )
+    assert done.stderr == b""
+    assert done.stdout == '{"half":"a\ufffdb","whole":"é"} '.encode() + b"\xff\n"
 
 
 def test_an_archive_does_not_go_to_a_terminal(cli: Cli) -> None:

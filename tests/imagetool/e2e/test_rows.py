@@ -182,9 +182,10 @@ def test_row_12_inspect(cli: Cli) -> None:
     assert [digests.parse(layer) for layer in shown[0]["RootFS"]["Layers"]]
     assert shown[0]["Config"]["Entrypoint"] == ["/bin/sh", "-c"]
     assert cli("inspect", "--format", "{{.Config.Entrypoint}}", "alpine") == "[/bin/sh -c]\n"
-    done = cli.run("inspect", "alpine", "nix", code=125)
-    assert len(json.loads(done.stdout)) == 1
-    assert done.stderr == "Error: No such image: nix\n"
+    for words, kind in ((["inspect"], "object"), (["image", "inspect"], "image")):
+        done = cli.run(*words, "alpine", "nix", code=125)
+        assert len(json.loads(done.stdout)) == 1
+        assert done.stderr == f"Error: No such {kind}: nix\n"
 
 
 def test_row_13_tag(cli: Cli) -> None:

@@ -87,7 +87,8 @@ BAD = [
     ("{{index .Map .List}}", "index: the key is a list, not a string"),
     ("{{1e999}}", "1e999 is not a valid number"),
     ("{{9223372036854775808}}", "9223372036854775808 is not a valid number"),
-    ('{{range 9_000_000_000}}{{printf "%9999d" 1}}{{end}}', "more than 67108864 characters"),
+    ("{{range 100_001}}x{{end}}", "column 9: cannot range over 100001: more than 100000"),
+    ('{{range 9_000}}{{printf "%9999d" 1}}{{end}}', "more than 67108864 characters"),
 ]
 
 
