@@ -7,16 +7,22 @@ A command is imported when it is asked for, so that `images` starts as fast as i
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from imagetool.commands import flags
 from imagetool.commands.context import FAILED, Context
 from imagetool.errors import ImageToolError, UsageError
+from unionfs.namedtuple import NamedTuple
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -183,6 +189,14 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands, with what `--help` says of them, and options; nothing is imported for it."""
+        from click.shell_completion import CompletionItem
+
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        items = [CompletionItem(name, help=self._table[name].help) for name in names]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, self._table[name].help) for name in self.list_commands(ctx)])
@@ -253,6 +267,7 @@ program = LazyGroup(
         click.Option(
             ["--root"],
             metavar="DIR",
+            type=click.Path(),
             envvar="IMAGETOOL_ROOT",
             help="Where images are kept (IMAGETOOL_ROOT); else /var/lib/imagetool or the XDG data home.",
         ),
@@ -285,6 +300,10 @@ def _leave(status: int) -> NoReturn:
 
 
 def _status(argv: Sequence[str] | None) -> int:
+    codecs.register_error("as it is", _as_it_is)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="as it is")
     try:
         status = program.main(args=argv, prog_name="imagetool", standalone_mode=False)
         sys.stdout.flush()
@@ -295,6 +314,18 @@ def _status(argv: Sequence[str] | None) -> int:
     except (Exception, KeyboardInterrupt) as error:
         return _failed(_cause(error), debug=_wants_traceback(sys.argv[1:] if argv is None else argv))
     return status if isinstance(status, int) else 0
+
+
+def _as_it_is(error: UnicodeError) -> tuple[bytes, int]:
+    """How what is no text goes out: bytes of a file's name as they are, half a surrogate pair as Go shows it."""
+    assert isinstance(error, UnicodeEncodeError)
+    pieces = error.object[error.start : error.end]
+    return b"".join(
+        bytes([ord(each) - 0xDC00])
+        if "\udc80" <= each <= "\udcff"
+        else each.encode("utf-8", "ignore") or b"\xef\xbf\xbd"
+        for each in pieces
+    ), error.end
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -6,10 +6,11 @@ layers, and `manifest.json` and `repositories` for older readers. The same image
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from contextlib import contextmanager
 
 from imagetool import digest as digests
 from imagetool import mediatypes, reference
@@ -17,13 +18,14 @@ from imagetool.archive import tarwrite
 from imagetool.archive.load import CONTAINERD_NAME
 from imagetool.archive.tarwrite import Entry
 from imagetool.digest import Digest
-from imagetool.errors import StoreError
+from imagetool.errors import StoreError, UsageError
 from imagetool.spec import Descriptor, Index, Manifest
 from imagetool.spec.fields import Json
 from imagetool.store import disk, read
-from imagetool.store.layout import VERSION
+from imagetool.store.layout import VERSION, Layout
 from imagetool.store.refs import REF_NAME
 from imagetool.store.store import Store
+from unionfs.namedtuple import NamedTuple
 
 Sink = Callable[[bytes], object]
 Content = bytes | str
@@ -76,9 +78,13 @@ def save_oci(store: Store, images: Sequence[Wanted], sink: Sink) -> None:
 
 def save_directory(store: Store, wanted: Wanted, directory: str, tag: str | None) -> None:
     """Adds an image to an OCI layout directory, which is made if it is missing, under the name `tag` there."""
+    if os.path.isdir(Layout(directory).locks):
+        raise UsageError(
+            f"{directory} is an image store", hint="give it with --root, and load the image there"
+        )
     files, _ = _collect(store, [wanted])
     entry = wanted.target._replace(annotations={REF_NAME: tag} if tag else {})
-    with disk.errors(f"cannot write {directory}"):
+    with disk.errors(f"cannot write {directory}"), _alone_in(directory):
         old = _directory_index(directory)
         for path, content in files.items():
             target = f"{directory}/{path}"
@@ -174,9 +180,20 @@ def _pieces(content: Content) -> Iterator[bytes]:
             yield piece
 
 
-def _directory_index(directory: str) -> tuple[Descriptor, ...]:
-    """The references of a layout that may be there already; its directories are made."""
+@contextmanager
+def _alone_in(directory: str) -> Iterator[None]:
+    """Makes the directories of a layout; nobody else adds to it meanwhile, or a name of his would be lost."""
     os.makedirs(f"{directory}/blobs/sha256", exist_ok=True)
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _directory_index(directory: str) -> tuple[Descriptor, ...]:
+    """The references of a layout that may be there already."""
     try:
         with open(f"{directory}/index.json", "rb") as file:
             return Index.parse(file.read()).manifests

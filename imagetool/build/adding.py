@@ -9,7 +9,6 @@ import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from imagetool.archive import tree as layers
@@ -22,6 +21,7 @@ from imagetool.build.ignore import Ignore
 from imagetool.build.trees import Tree
 from imagetool.errors import Damaged, UsageError
 from imagetool.store import disk
+from unionfs.namedtuple import NamedTuple
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _AT_ONCE = 1 << 20
@@ -180,7 +180,7 @@ def of_layer(tree: layers.Tree, item: layers.Item) -> Item:
     attr = item.attr
     made = Item(
         tuple(map(os.fsdecode, item.path)), attr.mode, attr.uid, attr.gid, attr.mtime * 10**9 + attr.mtimensec,
-        attr.rdev, replaces=True, first=None if item.link is None else tuple(map(os.fsdecode, item.link)),
+        attr.rdev, unpacked=True, first=None if item.link is None else tuple(map(os.fsdecode, item.link)),
     )  # fmt: skip
     if item.link is not None:
         return made

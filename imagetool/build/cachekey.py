@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from imagetool.digest import Digest
 from imagetool.spec.fields import Json
 
-_VERSION = 1
+_VERSION = 2
 """Goes up when the same key would mean another result; what is kept under older ones is never found again."""
 
 NO_FILES = hashlib.sha256(b"no files").hexdigest()

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol, Self
 
 from imagetool.build.trees import Folder, Found, Tree, reading
 from imagetool.errors import ImageToolError
+from unionfs.namedtuple import NamedTuple
 
 Names = tuple[str, ...]
 Xattrs = Mapping[bytes, bytes]
@@ -35,7 +36,9 @@ class Item(NamedTuple):
     target: str = ""  # of a symbolic link
     first: Names | None = None  # an earlier item that this is a hard link of
     implied: bool = False  # a directory that keeps what it is, if it is there
-    replaces: bool = False  # whatever is in the way goes, be it a directory
+    unpacked: bool = (
+        False  # as tar(1) does: whatever is in the way goes, be it a directory; --chmod is not for it
+    )
     copy: Callable[[int], None] | None = None  # a regular file's bytes, into an empty file
     xattrs: Callable[[], Xattrs] = dict
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from imagetool.build import flags
 from imagetool.build.errors import DockerfileError, StepError
@@ -37,6 +36,7 @@ from imagetool.build.instructions import (
 from imagetool.build.lines import Heredoc, Logical, Source, read
 from imagetool.build.words import json_strings, split_flags, split_words, unquote
 from imagetool.errors import ImageToolError, NotFound, UsageError
+from unionfs.namedtuple import NamedTuple
 
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")
 _QUOTED = re.compile(r"""['"]/?([^'"]+)['"]""")
@@ -91,6 +91,13 @@ class Line(NamedTuple):
 
     def fail(self, text: str, word: str = "") -> DockerfileError:
         return _error(self.row, text, word)
+
+    def listed(self) -> list[str] | None:
+        """The words of the JSON form; None for the shell form."""
+        try:
+            return json_strings(self.rest)
+        except UsageError as error:
+            raise self.fail(error.text, self.rest) from None
 
 
 def parse(text: str, file: str = "Dockerfile") -> Dockerfile:
@@ -157,7 +164,7 @@ def _from(line: Line) -> From:
 
 
 def _command(line: Line) -> Command:
-    words = json_strings(line.rest)
+    words = line.listed()
     if words is not None:
         if not words and line.keyword == "RUN":
             raise line.fail("RUN requires at least one argument", line.rest)
@@ -178,14 +185,14 @@ def _run(line: Line) -> Run:
 
 
 def _shell(line: Line) -> Shell:
-    words = json_strings(line.rest)
+    words = line.listed()
     if not words:
         raise line.fail('SHELL requires the arguments to be in JSON form: SHELL ["program", "-c"]', line.rest)
     return Shell(line.at, tuple(words))
 
 
 def _transfer(line: Line) -> Transfer:
-    listed = json_strings(line.rest)
+    listed = line.listed()
     words = listed if listed is not None else [w.text for w in split_words(line.rest, line.escape)]
     if len(words) < 2:
         raise line.fail(
@@ -237,7 +244,7 @@ def _arg(line: Line) -> Arg:
 
 
 def _volume(line: Line) -> Volume:
-    listed = json_strings(line.rest)
+    listed = line.listed()
     words = listed if listed is not None else [w.text for w in split_words(line.rest, line.escape)]
     if not words or not all(w.strip() for w in words):
         raise line.fail("VOLUME specified can not be an empty string", line.rest)

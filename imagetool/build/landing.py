@@ -6,13 +6,14 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from imagetool.build.content import Item, Names
 from imagetool.build.owners import REAL, Giver
 from imagetool.errors import UsageError
 from imagetool.store import disk
 from unionfs import sysfd
+from unionfs.namedtuple import NamedTuple
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -95,7 +96,7 @@ class Landing:
             self._put_directory(item, there)
             return
         if there is not None:
-            if stat.S_ISDIR(there.st_mode) and not item.replaces:
+            if stat.S_ISDIR(there.st_mode) and not item.unpacked:
                 raise UsageError(f"cannot replace the directory {'/'.join(item.path)} with a file")
             sysfd.remove_tree(parent, os.fsencode(name))
         if item.first is not None:
@@ -106,7 +107,7 @@ class Landing:
 
     def _put_directory(self, item: Item, there: os.stat_result | None) -> None:
         name, parent = item.path[-1], self._parent
-        if there is not None and item.replaces and not stat.S_ISDIR(there.st_mode):
+        if there is not None and item.unpacked and not stat.S_ISDIR(there.st_mode):
             os.unlink(name, dir_fd=parent)
             there = None
         if there is None:
@@ -137,7 +138,7 @@ class Landing:
         raw = os.fsencode(name)
         self._looks.giver.chown(fd, name, *self._looks.owner(item))
         if not stat.S_ISLNK(item.mode):
-            sysfd.chmod(fd, raw, self._looks.mode(item.mode))
+            sysfd.chmod(fd, raw, stat.S_IMODE(item.mode) if item.unpacked else self._looks.mode(item.mode))
         for key, value in item.xattrs().items():
             sysfd.setxattr(fd, raw, key, value)
         if name:

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from imagetool import reference
 from imagetool.archive import export, save
@@ -19,6 +19,7 @@ from imagetool.build.landing import Landing, Looks
 from imagetool.errors import UsageError
 from imagetool.store import disk
 from imagetool.store.store import Store
+from unionfs.namedtuple import NamedTuple
 
 KINDS = ("image", "local", "tar", "oci", "docker", "registry")
 _FIELDS = ("type", "dest", "name", "push", "tar")
@@ -125,7 +126,7 @@ def _careful(items: Iterator[Item]) -> Iterator[Item]:
     """Directories that are there stay as they are. Devices are left out: nobody wants them among his files."""
     for item in items:
         if not (stat.S_ISCHR(item.mode) or stat.S_ISBLK(item.mode)):
-            yield item._replace(replaces=False, implied=True)
+            yield item._replace(unpacked=False, implied=True)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ Stages that the target does not need are not in the plan; those without a way to
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from imagetool.build import runmount
 from imagetool.build.dockerfile import Dockerfile
@@ -14,6 +13,7 @@ from imagetool.build.expand import ExpansionError, expand
 from imagetool.build.instructions import Arg, From, Instruction, Run, Transfer
 from imagetool.build.scope import PREDEFINED, Scope, platform_args
 from imagetool.errors import NotFound
+from unionfs.namedtuple import NamedTuple
 
 
 class Stage(NamedTuple):
@@ -106,7 +106,9 @@ def _stage(
         raise dockerfile.error(head.at, f"the base name ({head.image}) is blank: give the argument a value")
     platform = _expanded(dockerfile, head, head.platform, seen)
     sources = {
-        word: _source(dockerfile, item, word, number, names) for item in body for word in source_words(item)
+        word: _source(dockerfile, item, word, number, names, head.name)
+        for item in body
+        for word in source_words(item)
     }
     return Stage(number, head.name, names.get(image.lower(), image), platform, head, body, sources)
 
@@ -120,8 +122,10 @@ def source_words(item: Instruction) -> list[str]:
 
 
 def _source(
-    dockerfile: Dockerfile, item: Instruction, word: str, number: int, names: Mapping[str, int]
+    dockerfile: Dockerfile, item: Instruction, word: str, number: int, names: Mapping[str, int], own: str
 ) -> int | str:
+    if own and word.lower() == own:
+        raise dockerfile.error(item.at, f"circular dependency detected on stage: {word}", word)
     if word.isdecimal():
         if int(word) >= number:
             raise dockerfile.error(

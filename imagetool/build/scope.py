@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from unionfs.namedtuple import NamedTuple
 
 PREDEFINED = tuple(
     spelled
@@ -17,13 +18,15 @@ class Scope(NamedTuple):
     """The variables at one point of a stage. Every change makes a new one."""
 
     env: Mapping[str, str] = {}  # ENV, and what the base image had
-    args: Mapping[str, str | None] = {}  # declared in this stage; None has no value
+    args: Mapping[str, str | None] = {}  # declared in this stage or those it builds on; None has no value
     build_args: Mapping[str, str] = {}  # of the command line
     global_args: Mapping[str, str] = {}  # before the first FROM, and the platforms
 
     def declare(self, name: str, default: str | None) -> Scope:
-        """ARG: the command line's value, else the default written here, else the one before the first FROM."""
-        value = self.build_args.get(name, self.global_args.get(name) if default is None else default)
+        """ARG: the command line's value, else the default written here, else the one before the first FROM, else
+        what it has already."""
+        known = {**self.args, **self.global_args}.get(name)
+        value = self.build_args.get(name, known if default is None else default)
         return self._replace(args={**self.args, name: value})
 
     def with_env(self, name: str, value: str) -> Scope:
@@ -34,9 +37,10 @@ class Scope(NamedTuple):
         return {k: v for k, v in self.args.items() if v is not None} | dict(self.env)
 
     def run_environment(self) -> tuple[dict[str, str], dict[str, str]]:
-        """For RUN: (what counts for the cache, predefined arguments that do not)."""
-        undeclared = {k: v for k, v in self.build_args.items() if k in PREDEFINED and k not in self.args}
-        return self.values(), {k: v for k, v in undeclared.items() if k not in self.env}
+        """For RUN: (what counts for the cache, predefined arguments that do not, in either spelling)."""
+        given = {k: v for k, v in self.build_args.items() if k in PREDEFINED}
+        both = {spelled: v for k, v in given.items() for spelled in (k.upper(), k.lower())} | given
+        return self.values(), {k: v for k, v in both.items() if k not in self.args and k not in self.env}
 
 
 def platform_args(target: str, build: str, stage: str = "") -> dict[str, str]:

@@ -63,7 +63,7 @@ class StageBuilder:
         with self._located(head):
             if isinstance(base, int):
                 before = self._job.states[base]
-                triggers, state = before.run.on_build, from_stage(before, scope)
+                triggers, state = before.run.on_build, from_stage(before)
                 shown = before.image_id
             elif base == "scratch":
                 triggers, state, shown = (), from_scratch(platform, scope), Digest("")

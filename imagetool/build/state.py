@@ -6,7 +6,6 @@ Nothing is stored before the end; the ID is what the image would have if it ende
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from imagetool import mutate
 from imagetool.build import cachekey
@@ -18,6 +17,7 @@ from imagetool.mutate import Draft
 from imagetool.runtime.defaults import PATH
 from imagetool.spec import Descriptor, History, Platform, RunConfig
 from imagetool.store.read import Image
+from unionfs.namedtuple import NamedTuple
 
 
 class State(NamedTuple):
@@ -58,9 +58,9 @@ def from_scratch(platform: Platform, scope: Scope) -> State:
     return _start(mutate.scratch(platform), scope, cachekey.NO_FILES)
 
 
-def from_stage(before: State, scope: Scope) -> State:
-    """The start of a stage upon another one: its files and settings, none of its arguments."""
-    return _start(before.draft, scope, before.chain)._replace(fresh=before.fresh)
+def from_stage(before: State) -> State:
+    """The start of a stage upon another one: its files, settings and arguments."""
+    return _start(before.draft, before.scope, before.chain)._replace(fresh=before.fresh)
 
 
 def _start(draft: Draft, scope: Scope, chain: str) -> State:

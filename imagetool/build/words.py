@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+
+from imagetool.errors import UsageError
+from unionfs.namedtuple import NamedTuple
 
 
 class Word(NamedTuple):
@@ -61,16 +63,24 @@ def split_flags(text: str, escape: str = "\\") -> tuple[list[Word], int]:
 
 
 def json_strings(text: str) -> list[str] | None:
-    """The strings of a JSON array; None if it is none, and so is the shell form."""
+    """The strings of a JSON array; None if it is none, and so is the shell form. UsageError for other things in it.
+
+    What follows the array does not count, as in Docker: `CMD ["serve"] # a comment`.
+    """
     if not text.lstrip().startswith("["):
         return None
     try:
-        value = json.loads(text)
+        value, _ = json.JSONDecoder(parse_constant=_no_json).raw_decode(text.lstrip())
     except (ValueError, RecursionError):
         return None
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        return None
-    return value
+    if not all(isinstance(item, str) for item in value):
+        raise UsageError("when using JSON array syntax, arrays must be comprised of strings only")
+    return list(value)
+
+
+def _no_json(word: str) -> None:
+    """NaN and Infinity, which Python takes for numbers."""
+    raise ValueError(word)
 
 
 def unquote(word: str, escape: str = "\\") -> str:

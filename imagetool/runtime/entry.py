@@ -62,6 +62,8 @@ def _report(code: int, text: str, path: object) -> None:
 def _become(request: dict[str, Any]) -> None:
     if request["init"]:
         from imagetool.runtime import initproc  # costs an import that most containers need not pay
+
+        initproc.look_like(request["process"]["args"])
     _forget_the_host()
     process = request["process"]
     if process["oom_score_adj"] is not None:
@@ -78,8 +80,8 @@ def _become(request: dict[str, Any]) -> None:
     if request["init"]:
         initproc.fork_command(CHANNEL)
     _take_session(terminal is not None)
-    if request.get("ends_with_caller"):  # who is the parent only now, and a change of identity forgets it
-        linux.prctl(linux.PR_SET_PDEATHSIG, _signal.SIGKILL)
+    if request.get("ends_with_caller"):
+        _end_with_caller()
     _Progress.stage = "exec"
     identity.execute(process["args"], process["env"])
 
@@ -202,6 +204,21 @@ def _take_session(terminal: bool) -> None:
         os.setsid()
     if terminal:
         fcntl.ioctl(0, _TIOCSCTTY, 0)
+
+
+def _end_with_caller() -> None:
+    """The caller is the parent only now, a change of identity forgets this, and he may have ended since the start."""
+    linux.prctl(linux.PR_SET_PDEATHSIG, _signal.SIGKILL)
+    channel = _socket.socket(fileno=os.dup(CHANNEL))
+    try:
+        gone = not channel.recv(1, _socket.MSG_DONTWAIT)
+    except BlockingIOError:  # he waits for the command to be executed
+        gone = False
+    except ConnectionResetError:
+        gone = True
+    channel.close()
+    if gone:
+        os._exit(125)
 
 
 def _write(path: str, text: str) -> None:

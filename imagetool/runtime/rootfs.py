@@ -30,10 +30,13 @@ def build(request: dict[str, Any]) -> int:
     root = _attach_root(request["root"], request["nodev"])
     for mount in request["mounts"]:
         _explained(f"mounting {mount['kind']} on {mount['target']}", _mount, root, mount)
+    own = any(mount["kind"] == "tmpfs" and mount["target"] == "/dev" for mount in request["mounts"])
     for path in request["devices"]:
-        _explained(f"showing {path}", _bind_device, root, path)
+        _explained(f"showing {path}", _make_device if own else _bind_device, root, path)
     for name, target in request["symlinks"]:
         _explained(f"making {name}", _symlink, root, name, target)
+    for path in request["sealed"]:
+        _explained(f"protecting {path}", _seal, root, path)
     for path in request["masked"]:
         _explained(f"masking {path}", _mask, root, path)
     for path in request["readonly_paths"]:
@@ -48,8 +51,31 @@ def _explained(what: str, step: Callable[..., None], *arguments: Any) -> None:
         raise OSError(error.errno, f"{error.strerror} ({error.filename})", what) from error
 
 
+def _make_device(root: int, path: str) -> None:
+    """A node of the container's own, in its /dev, whose mode and owner are no others' affair.
+
+    It is a mount by itself, as devices need not open elsewhere in /dev. Where none can be made: the machine's.
+    """
+    directory, _, name = path.rpartition("/")
+    parent = open_in_root(root, directory, links=False)
+    try:
+        os.mknod(name, stat.S_IFCHR, os.stat(path).st_rdev, dir_fd=parent)
+        os.chmod(name, 0o666, dir_fd=parent)
+    except PermissionError:
+        _bind_device(root, path)
+        return
+    finally:
+        os.close(parent)
+    place = open_in_root(root, path, links=False)
+    tree = linux.clone_tree(b"", place)
+    linux.set_mount(tree, off=linux.ATTR_NODEV)
+    linux.attach(tree, place)
+    _close(tree, place)
+
+
 def _bind_device(root: int, path: str) -> None:
-    _bind(root, path, path, links=False)
+    """The machine's own: it opens, for writing too, but has to stay as it is."""
+    _bind(root, path, path, links=False, on=linux.ATTR_RDONLY)
 
 
 def open_terminal(root: int, uid: int) -> tuple[int, int]:
@@ -171,6 +197,7 @@ def _mask(root: int, path: str) -> None:
         tree = linux.new_filesystem(b"tmpfs", [(b"size", b"0"), (b"mode", b"0555")], linux.ATTR_RDONLY)
     else:
         tree = linux.clone_tree(b"/dev/null")
+        linux.set_mount(tree, on=linux.ATTR_RDONLY)  # it is the machine's, whose mode and owner must stay
     linux.attach(tree, place)
     _close(tree, place)
 
@@ -183,6 +210,12 @@ def _make_readonly(root: int, path: str) -> None:
     linux.set_mount(tree, on=linux.ATTR_RDONLY, recursive=True)
     linux.attach(tree, place)
     _close(tree, place)
+
+
+def _seal(root: int, path: str) -> None:
+    place = open_in_root(root, path, links=False)
+    linux.set_mount(place, on=linux.ATTR_RDONLY)
+    os.close(place)
 
 
 def _existing(root: int, path: str) -> int | None:

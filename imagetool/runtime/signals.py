@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +20,14 @@ _OWN = {
 def number(text: str) -> int:
     """A signal by name ("SIGTERM", "term") or number; UsageError if there is none such."""
     name = text.strip().upper()
-    if name.isdecimal() and 0 < int(name) <= signal.NSIG - 1:
-        return int(name)
-    try:
-        return signal.Signals[name if name.startswith("SIG") else f"SIG{name}"].value
-    except KeyError:
-        raise UsageError(f"invalid signal {text!r}", hint="a name such as SIGTERM, or its number") from None
+    match = re.fullmatch(r"(\d+)|(?:SIG)?([A-Z0-9]+)(?:(?<=RTMIN)(\+\d+)|(?<=RTMAX)(-\d+))?", name, re.ASCII)
+    if match:
+        plain, word, up, down = match.groups()
+        known = signal.Signals.__members__.get(f"SIG{word}", 0)
+        found = int(plain or known) + int(up or down or 0)
+        if (plain or known) and found in signal.valid_signals():
+            return found
+    raise UsageError(f"invalid signal {text!r}", hint="a name such as SIGTERM, or its number")
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def test_dev_fuse_that_is_roots_alone(union_mounts: Mounts, boxes: dict[str, San
         closed = stack.base / "fuse"
         os.mknod(closed, stat.S_IFCHR | 0o600, os.stat("/dev/fuse").st_rdev)
         line = refused("-o", stack.options(), stack.mountpoint, box=replace(box, enter=close))
-        assert "/dev/fuse: Permission denied (let root open it to users: chmod 666 /dev/fuse)" in line
+        assert "/dev/fuse: Permission denied (let root open /dev/fuse to users: chmod 666 /dev/fuse)" in line
 
 
 def test_without_fusermount3(union_mounts: Mounts, boxes: dict[str, Sandbox]) -> None:

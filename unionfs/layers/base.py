@@ -8,9 +8,10 @@ them back, and never looks inside.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from unionfs.model import Attr, Mark
+from unionfs.namedtuple import NamedTuple
 
 Handle = Hashable
 """A layer's own name for one of its entries: an entry number (TarLayer) or a path object (DirLayer)."""

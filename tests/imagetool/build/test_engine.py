@@ -95,13 +95,18 @@ def test_arguments_and_their_scopes(box: Builder) -> None:
     ARG TARGETARCH
     RUN echo $TARGETARCH > /arch
     FROM one
+    RUN echo "[$OWN]" > /upon
+    FROM busybox
+    COPY --from=1 / /
     RUN echo "[$OWN]" > /stage
     """
     made = box.image(text, "--build-arg", "OWN=given")
     assert box.content(made, "before") == b"[]\n"
     assert box.content(made, "after") == b"g given given-g\n"
     assert box.content(made, "arch") in (b"amd64\n", b"arm64\n")
+    assert box.content(made, "upon") == b"[given]\n"
     assert box.content(made, "stage") == b"[]\n"
+    made = box.image(text, "--build-arg", "OWN=given", "--target", "one")
     assert "|3 GLOBAL=g LATER=given-g OWN=given /bin/sh -c echo $GLOBAL $OWN $LATER $TARGETARCH > /after" in (
         box.history(made)
     )

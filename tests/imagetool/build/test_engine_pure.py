@@ -127,7 +127,7 @@ def test_a_state_grows_and_is_squashed() -> None:
         False,
     ]
     assert one.draft.config.diff_ids == (last.draft.config.diff_ids[0], made)
-    assert from_stage(one, Scope()).chain == one.chain
+    assert from_stage(one).chain == one.chain
 
 
 def test_until() -> None:

@@ -19,6 +19,9 @@ from tests.support.process import wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
+SLEEP = 1000 + os.getpid()
+"""Seconds that nobody else sleeps for: several runs of the tests may share a machine."""
+
 
 def test_shell_exec_and_documents(box: Builder) -> None:
     text = r"""
@@ -309,7 +312,7 @@ def test_accounts_of_the_image_cannot_be_those_of_the_host(box: Builder) -> None
 
 
 def test_a_killed_build_leaves_nothing(box: Builder) -> None:
-    build = box.start("FROM busybox\nRUN echo started; busybox sleep 1000")
+    build = box.start(f"FROM busybox\nRUN echo started; busybox sleep {SLEEP}")
     has_started(build)
     assert len(box.processes()) > 1
     os.kill(build.pid, signal.SIGKILL)
@@ -333,15 +336,13 @@ def sleepers() -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         with suppress(OSError):
-            if entry.name.isdigit() and b"sleep\x001000\x00" in (entry / "cmdline").read_bytes():
+            if entry.name.isdigit() and f"sleep\0{SLEEP}\0".encode() in (entry / "cmdline").read_bytes():
                 found.append(int(entry.name))
     return found
 
 
 def test_an_interrupted_build_ends_at_once(box: Builder) -> None:
-    text = (
-        "FROM busybox AS a\nRUN echo started; busybox sleep 1000\nFROM busybox AS b\nRUN busybox sleep 1000\n"
-    )
+    text = f"FROM busybox AS a\nRUN echo started; busybox sleep {SLEEP}\nFROM busybox AS b\nRUN busybox sleep {SLEEP}\n"
     build = box.start(text + "FROM a\nCOPY --from=b / /b\n", "-t", "never")
     has_started(build)
     time.sleep(0.5)
@@ -353,7 +354,7 @@ def test_an_interrupted_build_ends_at_once(box: Builder) -> None:
 
 
 def test_the_first_failure_ends_the_other_stages(box: Builder) -> None:
-    text = "FROM busybox AS a\nRUN busybox sleep 1000\nFROM busybox AS b\nRUN busybox sleep 0.5; exit 6\n"
+    text = f"FROM busybox AS a\nRUN busybox sleep {SLEEP}\nFROM busybox AS b\nRUN busybox sleep 0.5; exit 6\n"
     done = box.build(text + "FROM a\nCOPY --from=b / /b\n", code=6)
     assert "Dockerfile:4: The command" in done.stderr
     assert sleepers() == []

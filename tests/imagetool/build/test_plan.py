@@ -71,6 +71,8 @@ def test_unknown_target() -> None:
         ("FROM a:${x?unset}", "Dockerfile:1:8: x: unset"),
         ("FROM a AS b\nFROM a AS B", "Dockerfile:2: duplicate name 'b'"),
         ("FROM a\nCOPY --from=0 x y", "Dockerfile:2: invalid stage index 0"),
+        ("FROM a AS me\nCOPY --from=Me x y", "Dockerfile:2:13: circular dependency detected on stage: Me"),
+        ("FROM a AS me\nRUN --mount=from=me,target=/x y", "Dockerfile:2:18: circular dependency detected"),
         ("FROM a\nFROM b\nCOPY --from=2 x y", "Dockerfile:3: invalid stage index 2"),
     ],
 )
@@ -110,10 +112,21 @@ class TestScope:
         assert Scope().declare("V", None).values() == {}
         assert Scope().declare("V", "").values() == {"V": ""}
 
-    def test_proxies_are_there_but_do_not_count(self) -> None:
+    def test_what_has_a_value_keeps_it(self) -> None:
+        scope = Scope().declare("V", "1")
+        assert scope.declare("V", None).values() == {"V": "1"}
+        assert scope.declare("V", "2").values() == {"V": "2"}
+        assert scope._replace(global_args={"V": "g"}).declare("V", None).values() == {"V": "g"}
+
+    def test_proxies_are_there_in_both_spellings_but_do_not_count(self) -> None:
         scope = Scope(build_args={"http_proxy": "p", "other": "o"})
-        assert scope.run_environment() == ({}, {"http_proxy": "p"})
-        assert scope.declare("http_proxy", None).run_environment() == ({"http_proxy": "p"}, {})
+        assert scope.run_environment() == ({}, {"http_proxy": "p", "HTTP_PROXY": "p"})
+        assert scope.declare("http_proxy", None).run_environment() == (
+            {"http_proxy": "p"},
+            {"HTTP_PROXY": "p"},
+        )
+        scope = Scope(build_args={"NO_PROXY": "a", "no_proxy": "b"}, env={"no_proxy": "c"})
+        assert scope.run_environment() == ({"no_proxy": "c"}, {"NO_PROXY": "a"})
 
 
 MOUNTS = [

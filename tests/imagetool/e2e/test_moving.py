@@ -118,6 +118,14 @@ def _plain(place: str) -> list[str]:
     return ["--tls-verify=false"] if place.startswith("docker:") else []
 
 
+def test_a_store_is_not_written_behind_its_back(cli: Cli) -> None:
+    """A copy into it as into any layout would know nothing of its locks."""
+    cli("pull", "-q", "ubuntu")
+    assert f"{cli.root} is an image store" in cli.error("copy", "ubuntu", f"oci:{cli.root}:mine")
+    cli("copy", "-q", f"oci:{cli.root}:docker.io/library/ubuntu:latest", "oci:there:x")
+    assert cli("images", "--format", "{{.Repository}}:{{.Tag}}") == "ubuntu:latest\n"
+
+
 def test_copy_past_the_store(cli: Cli, server: Server) -> None:
     cli("copy", "-q", "--all-platforms", "docker://golang", f"docker://{server.host}/copied/golang")
     assert cli("images", "-q") == ""

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from imagetool import compression, digest, gotemplate, reference, units
 from imagetool.archive.members import Members
 from imagetool.errors import ImageToolError
+from imagetool.gotemplate import functions
 from imagetool.registry import auth, challenge, config, credentials, proxies, repository, retry, urls
 from imagetool.spec import Config, Descriptor, Index, Manifest, Platform, parse_document
 from imagetool.spec.manifest import Index as Children
@@ -118,6 +119,42 @@ def test_words_of_people(text: str) -> None:
 def test_templates(text: str, value: Any) -> None:
     with suppress(ImageToolError):
         gotemplate.Template(text).render(value)
+
+
+ARGUMENTS = st.sampled_from(
+    [
+        ".",
+        ".a",
+        ".b",
+        "$",
+        "nil",
+        "true",
+        '"a"',
+        '"%9d%c%x%q%f"',
+        "0",
+        "-1",
+        "7",
+        "1.5",
+        "99999999999",
+        "9e300",
+    ]
+)
+CALLS = st.builds(
+    lambda name, arguments: " ".join((name, *arguments)),
+    st.sampled_from(sorted(functions.FUNCTIONS)),
+    st.lists(ARGUMENTS | ARGUMENTS.map(lambda text: f"(index . {text})"), max_size=3),
+)
+BLOCKS = st.sampled_from(
+    ["%s", "{{range %s}}{{.}}{{else}}-{{end}}", "{{with %s}}{{json .}}{{end}}", "{{if %s}}y{{end}}"]
+)
+
+
+@MANY
+@given(BLOCKS, st.lists(CALLS | ARGUMENTS, min_size=1, max_size=3).map(" | ".join), JSON)
+def test_calls_in_templates(block: str, pipeline: str, value: Any) -> None:
+    text = block % pipeline if "{{" in block else "{{" + pipeline + "}}"
+    with suppress(ImageToolError):
+        gotemplate.Template(text).render({"a": value, "b": [value], "c": {"d": value}}).encode()
 
 
 @MANY

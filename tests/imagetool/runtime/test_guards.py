@@ -5,17 +5,20 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from imagetool.runtime import linux, rootfs, sealed, users
+from imagetool.runtime import linux, rootfs, sandbox, sealed, users, wire
 from imagetool.runtime.base import Stdio
 from imagetool.runtime.cgroups import Cgroup
 from imagetool.runtime.errors import SandboxError
 from imagetool.runtime.options import Mount
-from tests.imagetool.runtime.kit import Runner
+from tests.imagetool.runtime.kit import ID, NO_STDIO, Runner
 from tests.imagetool.runtime.test_escapes import _traced_from_inside
+from tests.support.command import has_ended
 from tests.support.process import wait_until
 
 pytestmark = pytest.mark.timeout(60)
@@ -39,13 +42,16 @@ def test_what_may_be_done_on_the_system_s_mounts(either: Runner) -> None:
     for target in ("/proc", "/dev/shm", "/dev/mqueue", "/scratch", "/sys"):
         assert options_of(table, target) >= sealed_off, target
     assert "nosuid" in options_of(table, "/dev")
-    assert "ro" in options_of(table, "/sys")
+    for target in ("/sys", "/sys/firmware", "/proc/acpi"):
+        assert "ro" in options_of(table, target), target
 
 
-def test_what_is_mounted_later_is_not_seen(runner: Runner, tmp_path: Path) -> None:
-    """Whatever the host mounts below a volume afterwards stays the host's, shared or not."""
-    (tmp_path / "later").mkdir()
-    script = "touch /volume/ready; while test -e /volume/ready; do sleep 0.05; done; ls /volume/later"
+@pytest.mark.parametrize("inside", ["/volume", "/srv"])
+def test_what_is_mounted_later_is_not_seen(runner: Runner, tmp_path: Path, inside: str) -> None:
+    """Whatever the host mounts afterwards below a volume, or the root, stays the host's, shared or not."""
+    place = tmp_path if inside == "/volume" else runner.rootfs / "srv"
+    (place / "later").mkdir()
+    script = f"touch {inside}/ready; while test -e {inside}/ready; do sleep 0.05; done; ls {inside}/later"
     runner.prepare("sh", "-c", script, mounts=(Mount("bind", str(tmp_path), "/volume"),))
     pid = os.fork()
     if pid == 0:
@@ -60,17 +66,46 @@ def test_what_is_mounted_later_is_not_seen(runner: Runner, tmp_path: Path) -> No
                 runner.created(Stdio(-1, out.fileno(), -1)) as container,
             ):
                 container.start()
-                wait_until((tmp_path / "ready").exists, 20, "the container")
+                wait_until((place / "ready").exists, 20, "the container")
                 tree = linux.new_filesystem(b"tmpfs", [])
-                linux.attach(tree, os.open(tmp_path / "later", os.O_PATH))
-                (tmp_path / "later/seen").touch()
-                (tmp_path / "ready").unlink()
+                linux.attach(tree, os.open(place / "later", os.O_PATH))
+                (place / "later/seen").touch()
+                (place / "ready").unlink()
                 container.wait()
             code = 0
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert (tmp_path / "out").read_text() == ""
+
+
+def test_who_ends_with_the_caller_does_so_at_any_moment(runner: Runner) -> None:
+    """Also when the caller ends after the start, and before the kernel has been told to send a signal then."""
+    made = runner.prepare("sleep", "1000")
+    made.spec["annotations"]["imagetool.ends-with"] = "caller"
+    runner.write(made.spec)
+    reader, writer = os.pipe()
+    caller = os.fork()
+    if caller == 0:
+        try:
+            container = runner.executor.create(runner.bundle, ID, NO_STDIO)
+            assert isinstance(container, sandbox._Child)
+            os.kill(container.pid, signal.SIGSTOP)
+            wire.send(container._channel.fileno(), ("start",))
+            os.write(writer, str(container.pid).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(caller, 0)
+    pid = int(os.read(reader, 20))
+    os.close(reader)
+    try:
+        os.kill(pid, signal.SIGCONT)
+        wait_until(lambda: has_ended(pid), 10, "the end of the command")
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        runner.executor.delete(runner.bundle, ID)
 
 
 def test_a_waiting_process_cannot_be_traced_in_its_user_namespace(runner: Runner) -> None:
@@ -97,6 +132,12 @@ def test_the_copy_of_an_interpreter_is_sealed() -> None:
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, 0)
     finally:
         os.close(fd)
+
+
+def test_a_file_of_the_caller_s_is_not_given_to_the_user(runner: Runner) -> None:
+    """Pipes are, so that he may open /dev/stdout; the caller's /dev/null would be, too."""
+    assert runner.run("echo", "said", user="101").out == "said\n"
+    assert {(runner.bundle / name).stat().st_uid for name in ("out", "err")} == {os.getuid()}
 
 
 @pytest.mark.parametrize("path", ["/imagetool/../system", "imagetool", ".."])

@@ -19,6 +19,7 @@ from imagetool.runtime import (
     plan,
     request,
     seccomp_default,
+    signals,
     users,
 )
 from imagetool.runtime.options import ImageDefaults, Mount, Resources, RunOptions
@@ -188,6 +189,19 @@ class TestRequest:
         assert not any(rows.values())
         assert request.mount_step({"destination": "/devel", "type": "tmpfs"}, "/b")[0]["links"]
 
+    def test_cgroups_of_version_1_are_a_directory_of_hierarchies(self) -> None:
+        made = request.create(spec(), "/b", b"", [("cpu", "cpuacct"), ("pids",)])
+        place = "/sys/fs/cgroup"
+        rows = [row for row in made["mounts"] if row["target"].startswith(place)]
+        assert [(row["kind"], row["target"].removeprefix(place)) for row in rows] == [
+            ("tmpfs", ""), ("cgroup", "/cpu,cpuacct"), ("cgroup", "/pids"),
+        ]  # fmt: skip
+        assert rows[1]["options"] == [(b"cpu", None), (b"cpuacct", None)]
+        assert {bool(row["on"] & linux.ATTR_RDONLY) for row in rows[1:]} == {True}
+        assert (f"{place}/cpu", "cpu,cpuacct") in made["symlinks"]
+        assert made["sealed"] == [place]
+        assert request.create(spec(), "/b")["sealed"] == []
+
     def test_a_spec_becomes_what_marshal_takes(self) -> None:
         import marshal
 
@@ -251,6 +265,8 @@ class TestOptions:
         for bad in ("nofile", "nofile=", "=1", "x=2:1", "x=-1:5", "x=a"):
             with pytest.raises(UsageError):
                 options.parse_ulimit(bad)
+        with pytest.raises(UsageError, match="invalid ulimit type: files"):
+            options.parse_ulimit("files=1")
 
     def test_environment_from_the_host(self) -> None:
         host = {"A": "1", "SECRET": "s"}
@@ -285,6 +301,23 @@ class TestCgroups:
             "memory.max": "10", "memory.swap.max": "20", "cpu.weight": "39", "cpu.max": "200000 100000",
             "pids.max": "3",
         }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("SIGTERM", 15), ("kill", 9), ("1", 1), ("SIGRTMIN+3", 37), ("rtmin", 34), ("RTMAX-2", 62), ("64", 64)],
+)
+def test_signals(text: str, number: int) -> None:
+    assert signals.number(text) == number
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "0", "32", "65", "SIG", "SIGSIGTERM", "TERM+1", "RTMIN-1", "RTMAX+1", "RTMIN+31", "1_0", "\u0661"],
+)
+def test_signals_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="invalid signal"):
+        signals.number(text)
 
 
 def test_the_profile_says_each_call_once_or_with_conditions() -> None:

@@ -15,9 +15,12 @@ import pytest
 
 from imagetool import digest as digests
 from imagetool.archive.load import load
-from imagetool.archive.save import Wanted, save_docker, save_oci
+from imagetool.archive.rootimport import import_root, publish_draft
+from imagetool.archive.save import Wanted, save_directory, save_docker, save_oci
 from imagetool.errors import NotFound
-from imagetool.store import disk, gc, lease
+from imagetool.registry.credentials import Credentials, Keyring
+from imagetool.spec import Descriptor, History, Index, Platform
+from imagetool.store import disk, gc, layout, lease, refs
 from imagetool.store.check import check, repair
 from imagetool.store.store import Store
 from tests.imagetool.store.kit import Made, bring, image, layer
@@ -249,3 +252,75 @@ def test_a_kill_at_any_step_of_a_load_harms_nothing(
         step += 1
     assert step > 15
     assert found == other.image(new.target).id
+
+
+def test_a_kill_at_any_step_of_an_import_leaves_all_of_an_image_or_none(store: Store) -> None:
+    old = bring(store, image(LAYERS[0]), "docker.io/library/a:1")
+    tar = layer({"a": os.urandom(200_000)}, "none").blob
+
+    def work() -> None:
+        with store.lease() as held:
+            draft = import_root(held, io.BytesIO(tar).read, "it", Platform.host(), History())
+            store.publish(["docker.io/library/a:1"], publish_draft(held, draft).target)
+
+    for step in killed_at_every_step(work, lambda: None):
+        assert list(check(store)) == [], f"killed at step {step}"
+        store.layer_tars(store.image(store.resolve("a:1")))
+    assert step > 15
+    assert store.resolve("a:1") != old.target
+
+
+def test_a_kill_at_any_step_of_a_copy_to_a_directory_leaves_a_layout_that_others_read(
+    store: Store, tmp_path: Path
+) -> None:
+    made = bring(store, image(LAYERS[0]), "docker.io/library/a:1")
+    there, place = Wanted(made.target, ()), str(tmp_path / "layout")
+
+    def work() -> None:
+        save_directory(store, there, place, "new")
+
+    save_directory(store, there, place, "old")
+    pristine = tmp_path / "pristine"
+    shutil.copytree(place, pristine)
+
+    def prepare() -> None:
+        shutil.rmtree(place)
+        shutil.copytree(pristine, place)
+
+    for step in killed_at_every_step(work, prepare):
+        names = [entry.annotations[refs.REF_NAME] for entry in _index(place)]
+        assert names in (["old"], ["old", "new"]), f"killed at step {step}"
+        assert (Path(place) / "oci-layout").read_bytes() == layout.VERSION
+    assert step > 3
+    assert names == ["old", "new"]
+
+
+def test_copies_into_one_directory_at_once_all_stay(store: Store, tmp_path: Path) -> None:
+    made = bring(store, image(LAYERS[0]), "docker.io/library/a:1")
+    place = str(tmp_path / "layout")
+
+    def copying(name: str) -> Callable[[], None]:
+        return lambda: save_directory(store, Wanted(made.target, ()), place, name)
+
+    names = [f"n{number}" for number in range(12)]
+    assert [status(pid) for pid in [in_child(copying(name)) for name in names]] == [0] * 12
+    assert sorted(entry.annotations[refs.REF_NAME] for entry in _index(place)) == sorted(names)
+
+
+def _index(place: str) -> tuple[Descriptor, ...]:
+    return Index.parse((Path(place) / "index.json").read_bytes()).manifests
+
+
+def test_a_kill_at_any_step_of_a_login_leaves_one_that_can_be_read(tmp_path: Path) -> None:
+    ring = Keyring({"HOME": str(tmp_path)})
+    ring.save("other.example", Credentials("me", "1"))
+    before, after = Credentials("me", "old"), Credentials("me", "new")
+
+    def prepare() -> None:
+        ring.save("r.example", before)
+
+    for step in killed_at_every_step(lambda: ring.save("r.example", after) and None, prepare):
+        assert ring.find("r.example") in (before, after), f"killed at step {step}"
+        assert ring.find("other.example") == Credentials("me", "1")
+    assert ring.find("r.example") == after
+    assert step > 1

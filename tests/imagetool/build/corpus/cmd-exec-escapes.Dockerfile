@@ -1,0 +1,3 @@
+FROM base
+CMD ["a\tb", "ü", "\u00e9", "\\", "/", "a\/b"]
+ENTRYPOINT [ ]

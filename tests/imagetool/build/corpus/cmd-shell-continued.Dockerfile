@@ -1,0 +1,3 @@
+FROM base
+CMD   leading   spaces "and ' quotes" \
+  continued && more

@@ -1,0 +1,7 @@
+# escape=`
+# unknown=x
+FROM base
+COPY hello `
+  /to/
+RUN echo 'c:\x' > /a
+ENV A="x`"y" B='q`' C=a` b

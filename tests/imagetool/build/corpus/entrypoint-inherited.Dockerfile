@@ -1,0 +1,7 @@
+FROM base AS a
+ENTRYPOINT ["/e"]
+CMD ["c"]
+FROM a AS b
+ENTRYPOINT ["/f"]
+FROM b
+CMD d

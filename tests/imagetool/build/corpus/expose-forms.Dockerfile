@@ -1,0 +1,6 @@
+FROM base
+ENV P=90
+EXPOSE $P ${P}/udp
+EXPOSE 80/TCP 81/Udp
+EXPOSE 100-102/udp
+EXPOSE 1 1 1/tcp

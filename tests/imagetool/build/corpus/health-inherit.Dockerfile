@@ -1,0 +1,4 @@
+FROM base AS a
+HEALTHCHECK --retries=2 CMD a
+FROM a
+HEALTHCHECK CMD ["b"]

@@ -1,0 +1,4 @@
+FROM base AS base
+RUN touch /x
+FROM base
+RUN ls / > /l
