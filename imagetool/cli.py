@@ -10,13 +10,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from imagetool.commands import flags
 from imagetool.commands.context import FAILED, Context
 from imagetool.errors import ImageToolError, UsageError
+from unionfs.namedtuple import NamedTuple
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -183,6 +187,14 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands, with what `--help` says of them, and options; nothing is imported for it."""
+        from click.shell_completion import CompletionItem
+
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        items = [CompletionItem(name, help=self._table[name].help) for name in names]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, self._table[name].help) for name in self.list_commands(ctx)])
@@ -253,6 +265,7 @@ program = LazyGroup(
         click.Option(
             ["--root"],
             metavar="DIR",
+            type=click.Path(),
             envvar="IMAGETOOL_ROOT",
             help="Where images are kept (IMAGETOOL_ROOT); else /var/lib/imagetool or the XDG data home.",
         ),

@@ -20,15 +20,6 @@ from imagetool.errors import Damaged, UsageError
 if TYPE_CHECKING:
     import zstandard
 
-_gzip: Any
-try:
-    from isal import isal_zlib as _gzip
-
-    _GZIP_LEVEL = 3
-except ImportError:  # no wheel for this machine
-    _gzip = zlib
-    _GZIP_LEVEL = 6
-
 Sink = Callable[[bytes], object]
 
 PIECE = 256 << 10
@@ -87,8 +78,9 @@ def decoder(compression: str, sink: Sink, what: str = "stream") -> Decoder:
         case "none":
             return _Plain(sink)
         case "gzip":
-            make = partial(_gzip.decompressobj, wbits=_GZIP_WITH_HEADER)
-            return _Members(make, sink, f"{what} (gzip)", _gzip.error, zlib.error)
+            gzip = _gzip()[0]
+            make = partial(gzip.decompressobj, wbits=_GZIP_WITH_HEADER)
+            return _Members(make, sink, f"{what} (gzip)", gzip.error, zlib.error)
         case "zstd":
             return _Zstd(sink, f"{what} (zstd)")
         case "bzip2":
@@ -109,7 +101,8 @@ def encoder(compression: str, sink: Sink) -> Encoder:
     if name == "none" and not level:
         return _Plain(sink)
     if name == "gzip" and not level:
-        return _Encoder(_gzip.compressobj(_GZIP_LEVEL, wbits=_GZIP_WITH_HEADER), sink)
+        gzip, effort = _gzip()
+        return _Encoder(gzip.compressobj(effort, wbits=_GZIP_WITH_HEADER), sink)
     if name == "zstd":
         return _Encoder(_zstd_compressor(level or str(ZSTD_LEVEL)).compressobj(), sink)
     raise UsageError(f"unknown compression {compression!r}", hint="use gzip, zstd, zstd:LEVEL or none")
@@ -310,6 +303,15 @@ class _Encoder:
     def _compress(self, data: bytes) -> None:
         if piece := self._stream.compress(data):
             self._sink(piece)
+
+
+def _gzip() -> tuple[Any, int]:
+    """A module like zlib, and the level to write with. Imported when there is something to read or to write."""
+    try:
+        from isal import isal_zlib
+    except ImportError:  # no wheel for this machine
+        return zlib, 6
+    return isal_zlib, 3
 
 
 def _zstd_compressor(level: str) -> zstandard.ZstdCompressor:

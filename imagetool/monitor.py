@@ -7,6 +7,7 @@ state says so, and whoever stops or removes the container clears up.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -17,7 +18,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from imagetool.containers import executors, folder, frames, prepare, rootfs, rootless
+from imagetool.containers import executors, folder, frames, prepare, remains, rootfs, rootless
 from imagetool.containers import record as records
 from imagetool.containers import state as states
 from imagetool.containers.frames import Frame
@@ -29,11 +30,13 @@ from imagetool.containers.streams import LAG, Client, Input, Output
 from imagetool.errors import Conflict, ImageToolError
 from imagetool.runtime import leases, terminal
 from imagetool.runtime.base import Container, Stdio
+from imagetool.runtime.cgroups import Cgroup
 from imagetool.runtime.network import Netlink
 from imagetool.store import disk
 from imagetool.store.lock import try_lock
 from imagetool.store.store import Store
 
+_COLLECT = 700  # objects between two looks for garbage: a command has more, and is over soon
 _NETLINK_STAYS = 2.0  # seconds: a container that ends sooner is disconnected by the same helper
 _FIRST_DELAY, _MOST_DELAY = 0.1, 60.0  # seconds between restarts, doubled each time
 _LONG = 10.0  # seconds of running after which the delay is the first one again
@@ -218,8 +221,9 @@ class Monitor:
         output.drain(self._clients)
         log.flush()
         self._state = self._state._replace(
-            status="exited", pid=0, started="", exit_code=code, finished_at=time.time(), address="", ports=()
-        )
+            status="exited", pid=0, started="", exit_code=code, finished_at=time.time(), address="", ports=(),
+            oom_killed=Cgroup(remains.cgroup_path(self._record.id)).oom_killed(),
+        )  # fmt: skip
         return code
 
     def _clean(self, network: Network) -> None:
@@ -277,6 +281,7 @@ def watch(
     """Runs a container to its end, for the process at the other end of `starter`, which hears of any failure."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    gc.set_threshold(_COLLECT)
     client = Client(starter, output=attached, input=attached and record.interactive)
     try:
         rootless.enter()

@@ -14,20 +14,21 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from imagetool import reference
 from imagetool.errors import Conflict, InvalidReference, NotFound, StoreError
+from imagetool.serving import remove_tree, serve
 from imagetool.spec import Descriptor
 from imagetool.store import disk
 from imagetool.store.lease import Lease
 from imagetool.store.lock import try_lock
 from imagetool.store.store import Store
 from unionfs import mountpoint
+from unionfs.namedtuple import NamedTuple
 from unionfs.options import escape
 
 Option = str | int | float | bool | None
@@ -89,8 +90,8 @@ def attach(
             mount = Mount(name, *facts, time.time(), _boot(), _namespace())
             lock = _record(lease, mount, directory)
             try:
-                undo.callback(_remove, directory)
-                _serve(_words(tars, directory, mount, options), place)
+                undo.callback(remove_tree, directory)
+                serve(_words(tars, directory, mount, options), place)
             finally:
                 os.close(lock)
             undo.pop_all()
@@ -184,7 +185,7 @@ def temporary(
                 yield mounted.path
         finally:
             if holder and not top:
-                _remove(holder)
+                remove_tree(holder)
 
 
 def _tars(store: Store, manifest: Descriptor) -> list[str]:
@@ -252,24 +253,6 @@ def _require_attributes(directory: str) -> None:
         raise StoreError(text, hint="give a top layer on another one with --top") from error
 
 
-def _serve(words: str, target: str) -> None:
-    """A daemon is forked from here, unless a pull has left threads: then from a new process."""
-    arguments = ["-o", words, "--", target]
-    if "trio" not in sys.modules:
-        from unionfs.cli import run
-
-        run(arguments)
-        return
-    import subprocess
-
-    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-m", "unionfs", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
-    if done.returncode:
-        raise StoreError(done.stderr.strip().removeprefix("unionfs: ") or f"cannot mount on {target}")
-
-
 def _load(store: Store, name: str) -> Mount | None:
     """None for a record that is not whole."""
     try:
@@ -295,24 +278,10 @@ def _clear(store: Store, name: str, mount: Mount | None) -> None:
 
 
 def _forget(store: Store, mount: Mount) -> None:
-    _remove(f"{store.layout.mounts}/{mount.id}")
+    remove_tree(f"{store.layout.mounts}/{mount.id}")
     if mount.made:
         with suppress(OSError):
             os.rmdir(mount.target)
-
-
-def _remove(directory: str) -> None:
-    """A tree that was mounted once, however deep: by names below descriptors."""
-    from unionfs import sysfd
-
-    parent, name = os.path.split(directory)
-    with disk.errors(f"cannot remove {directory}"):
-        fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with suppress(FileNotFoundError):
-                sysfd.remove_tree(fd, os.fsencode(name))
-        finally:
-            os.close(fd)
 
 
 def _wait_for_end(mount: Mount) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from imagetool import mediatypes, reference
 from imagetool.archive import load, save
@@ -23,6 +22,7 @@ from imagetool.spec import Descriptor, Platform
 from imagetool.store import disk, read
 from imagetool.store.limits import LIMITS, Limits
 from imagetool.store.store import Store
+from unionfs.namedtuple import NamedTuple
 
 TRANSPORTS = ("docker", "oci", "oci-archive", "docker-archive", "store")
 

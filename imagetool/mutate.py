@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from imagetool import digest as digests
 from imagetool import mediatypes
@@ -11,6 +10,7 @@ from imagetool.digest import Digest
 from imagetool.errors import Malformed
 from imagetool.spec import Config, Descriptor, History, Manifest, Platform, RunConfig
 from imagetool.spec.descriptor import EMPTY
+from unionfs.namedtuple import NamedTuple
 
 
 class Draft(NamedTuple):

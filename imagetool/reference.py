@@ -12,11 +12,11 @@ A first component is a domain when it has a dot or a colon, is `localhost`, or h
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from imagetool import digest as digests
 from imagetool.digest import Digest
 from imagetool.errors import ImageToolError, InvalidReference
+from unionfs.namedtuple import NamedTuple
 
 DEFAULT_DOMAIN = "docker.io"
 OFFICIAL = "library/"

@@ -5,7 +5,7 @@ The filters and the order are Docker's: `is-official`, `is-automated`, `stars=N`
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from imagetool.errors import UsageError
@@ -14,6 +14,7 @@ from imagetool.registry.client import Client, Registry
 from imagetool.registry.config import Registries, api_host
 from imagetool.registry.errors import clean
 from imagetool.registry.repository import listed
+from unionfs.namedtuple import NamedTuple
 
 DEFAULT_LIMIT = 25
 MAX_LIMIT = 100
@@ -108,7 +109,7 @@ async def _index(registry: Registry, term: str, limit: int) -> list[Found] | Non
         return None
     try:
         return [_row(row) for row in json.loads(answer.body)["results"]]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return None  # a page for people, as some hosts serve for any path
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import calendar
 import re
 import time
+from datetime import date
 
 from imagetool.errors import Malformed, UsageError
 
@@ -13,6 +13,7 @@ _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _WEEK, _MONTH, _YEAR = 7 * _DAY, 30 * _DAY, 365 * _DAY
 
+_EPOCH = date(1970, 1, 1).toordinal()
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kKmMgGtTpP])?(i?)[bB]?)?")
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:([Zz])|([+-])(\d\d):(\d\d))", re.ASCII
@@ -76,9 +77,10 @@ def parse_time(text: str) -> float:
     if match is None:
         raise Malformed(f"invalid time {text!r}", hint="expected RFC 3339, as in 2024-05-01T12:00:00Z")
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
-    if not (1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second <= 60):
+    if not (year and 1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second <= 60):
         raise Malformed(f"invalid time {text!r}")
-    whole = calendar.timegm((year, month, day, hour, minute, second))
+    days = date(year, month, 1).toordinal() - _EPOCH + day - 1
+    whole = ((days * 24 + hour) * 60 + minute) * 60 + second
     fraction = float(f"0.{match[7]}") if match[7] else 0.0
     offset = 0 if match[8] else int(match[9] + "1") * (int(match[10]) * _HOUR + int(match[11]) * _MINUTE)
     return whole - offset + fraction

@@ -3,7 +3,8 @@
 import os
 import sys
 
-if sys.path[0] == os.getcwd():  # where `-m` looks first: it may be anybody's, and the mount point
+# Where `-m` looks first may be anybody's, and the mount point.
+if not sys.flags.safe_path and sys.path[0] == os.getcwd():
     del sys.path[0]
 
 from unionfs.cli import main

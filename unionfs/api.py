@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import weakref
@@ -19,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from errno import EBUSY
 
-from unionfs import control, mountpoint
+from unionfs import control, interpreter, mountpoint
 from unionfs.daemon import wait_until_mounted
 from unionfs.errors import SetupError
 from unionfs.options import escape, is_known
@@ -171,22 +170,17 @@ def _words(
 
 def _spawn(words: str, target: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     """A server process, and the socket to it."""
-    if not sys.executable:
-        raise SetupError("the Python interpreter cannot be found", hint="set sys.executable")
     ours, theirs = socket.socketpair()
-    arguments = ["-P", "-m", "unionfs", "--control", str(theirs.fileno()), "-o", words, "--", target]
-    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
     with theirs:
         try:
             server = subprocess.Popen(
-                [sys.executable, *arguments],
+                interpreter.command("unionfs", "--control", str(theirs.fileno()), "-o", words, "--", target),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # a Ctrl-C is for the program, which then unmounts
-                env=os.environ | {"PYTHONPATH": path},
+                env=interpreter.environment(),
             )
         except BaseException:
             ours.close()

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from unionfs.errors import SetupError
+from unionfs.namedtuple import NamedTuple
 
 if TYPE_CHECKING:
     from unionfs.serve import Job

@@ -39,7 +39,7 @@ class Early:
         self._noted: list[int] = []
         self._woken, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.poller = select.poll()
-        """For the server to wait with. Whatever is ready but its own device ends the first time."""
+        """For the server to wait with. What is ready but its own device is for the loop: `leave` it."""
         self.poller.register(self._woken, select.POLLIN)
         if lifeline is not None:
             self.poller.register(lifeline.fileno(), select.POLLIN)
@@ -58,6 +58,16 @@ class Early:
         if listener is not None:
             self.poller.register(listener.fileno(), select.POLLIN)
         return True
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the loop is on its way."""
+        return self._importing is not None
+
+    def leave(self, fd: int) -> None:
+        """Leaves what is ready on a descriptor to the loop."""
+        self.poller.unregister(fd)
+        self.want_loop()
 
     def want_loop(self) -> None:
         """Begins to import what the loop needs."""

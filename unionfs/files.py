@@ -11,6 +11,7 @@ import os
 from unionfs import sysfd
 from unionfs.errors import UnionError
 from unionfs.layers.base import Source
+from unionfs.layers.directory import DirLayer
 from unionfs.layers.tarball import INO_OFFSET
 from unionfs.node import MASK, Node
 from unionfs.tree import UnionTree
@@ -32,6 +33,16 @@ class Files:
         """Lets go of every lower file, to be opened again when it is read."""
         while self._sources:
             self._drop(next(iter(self._sources)))
+
+    def sizes(self) -> dict[str, int]:
+        """How much is kept in memory and open: nodes, directories and files of all layers."""
+        folders, files = self.tree.upper.descriptors() if self.tree.upper else (0, 0)
+        folders += sum(layer.descriptors() for layer in self.tree.layers if isinstance(layer, DirLayer))
+        return {
+            "nodes": len(self.tree.nodes.nodes),
+            "open_directories": folders,
+            "open_files": files + len(self._sources),
+        }
 
     # -- where the bytes are
 

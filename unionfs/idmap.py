@@ -7,9 +7,8 @@ are skipped, as those callers write a leading colon.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from unionfs.errors import SetupError
+from unionfs.namedtuple import NamedTuple
 
 OVERFLOW_ID = 65534
 """Who owns what has no owner: /proc/sys/kernel/overflowuid, as every kernel comes with it."""

@@ -108,7 +108,7 @@ class Service:
         await trio.to_thread.run_sync(mountpoint.unmount_if_ours, self._target, self._mounting.device)
 
     def stats(self) -> dict[str, int]:
-        return self.server.stats()
+        return self.server.stats() | self._stack.files.sizes()
 
     async def refresh(self) -> dict[str, int]:
         """Looks at the layers afresh, and has the kernel forget what it has cached of them."""

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import Enum
-from typing import NamedTuple
 
 from unionfs import whiteout
 from unionfs.layers.base import Entry, Handle, Layer
 from unionfs.model import Mark, is_dir
+from unionfs.namedtuple import NamedTuple
 
 Spot = tuple[int, Handle]
 """(layer, handle): one entry of one layer."""

@@ -6,7 +6,9 @@ Names are bytes, times are whole seconds plus nanoseconds, device numbers are th
 from __future__ import annotations
 
 import stat as _stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from unionfs.namedtuple import NamedTuple
 
 if TYPE_CHECKING:
     from unionfs.idmap import IdMap
@@ -15,6 +17,10 @@ ROOT_ID = 1
 """Node id, and inode number, of the root of every union (FUSE_ROOT_ID in include/uapi/linux/fuse.h)."""
 
 NAME_MAX = 255
+
+# Flags of mount(2), include/uapi/linux/mount.h
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_NOATIME, MS_NODIRATIME, MS_RELATIME, MS_STRICTATIME = 1 << 10, 1 << 11, 1 << 21, 1 << 24
 
 
 class Attr(NamedTuple):

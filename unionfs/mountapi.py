@@ -6,13 +6,13 @@ since 2.36 only; their numbers are the same on every architecture (include/uapi/
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from unionfs.options import (
+from unionfs import libc
+from unionfs.model import (
     MS_NOATIME,
     MS_NODEV,
     MS_NODIRATIME,
@@ -49,12 +49,8 @@ class MountError(OSError):
     """An OSError whose text has what the kernel says besides the number (the log of a file system context)."""
 
 
-def _call(number: int, *args: object) -> int:
-    result = int(ctypes.CDLL(None, use_errno=True).syscall(number, *args))
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return result
+def _call(number: int, *args: int | bytes | None) -> int:
+    return libc.call("syscall", number, *args)
 
 
 def make(fstype: str, words: Iterable[tuple[str, str | None]], flags: int) -> int:
@@ -86,11 +82,8 @@ def reconfigure(target: str) -> None:
 
 def device_of(mount: int) -> int:
     """The st_dev of a file system whose server does not answer yet (statx(2), with what is known)."""
-    found = ctypes.create_string_buffer(256)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.statx(mount, b"", _AT_EMPTY_PATH | _AT_DONT_SYNC, 0, found):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+    found = libc.buffer(256)
+    libc.call("statx", mount, b"", _AT_EMPTY_PATH | _AT_DONT_SYNC, 0, found)
     major, minor = struct.unpack_from("=II", found, 136)  # stx_dev_major, stx_dev_minor
     return os.makedev(major, minor)
 

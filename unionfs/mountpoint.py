@@ -6,14 +6,13 @@ else goes through the setuid program fusermount3, which passes /dev/fuse back ov
 
 from __future__ import annotations
 
-import ctypes
 import os
 from contextlib import suppress
 from errno import EBUSY, EINVAL, EPERM
-from typing import NamedTuple
 
 from unionfs.errors import SetupError
-from unionfs.options import MS_RDONLY
+from unionfs.model import MS_RDONLY
+from unionfs.namedtuple import NamedTuple
 
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8  # include/linux/fs.h
 _MS_REMOUNT, _MS_REC, _MS_PRIVATE, _MS_SLAVE = 1 << 5, 1 << 14, 1 << 18, 1 << 19  # include/uapi/linux/mount.h
@@ -76,7 +75,7 @@ def unmount(target: str, *, lazy: bool = False) -> None:
     May wait for the server of the mount: a server calls it from a thread.
     """
     try:
-        _check(_libc().umount2(os.fsencode(target), UMOUNT_NOFOLLOW | (MNT_DETACH if lazy else 0)))
+        _call("umount2", os.fsencode(target), UMOUNT_NOFOLLOW | (MNT_DETACH if lazy else 0))
     except PermissionError:
         _unmount_by_helper(target, lazy)
 
@@ -89,21 +88,21 @@ def remount(target: str, flags: int) -> None:
     if mounted.readonly and not flags & MS_RDONLY:
         raise SetupError(f"{target} cannot be made writable", hint="unmount it and mount it again")
     try:
-        _check(_libc().mount(None, os.fsencode(target), None, ctypes.c_ulong(flags | _MS_REMOUNT), None))
+        _call("mount", None, os.fsencode(target), None, flags | _MS_REMOUNT, None)
     except OSError as e:
         raise SetupError(f"cannot remount {target}: {e.strerror}", hint=_mount_hint(e.errno)) from e
 
 
 def make_private(target: str) -> None:
     """Keeps mounts made below `target` from spreading to its peers. Raises OSError."""
-    _check(_libc().mount(None, os.fsencode(target), None, ctypes.c_ulong(_MS_PRIVATE), None))
+    _call("mount", None, os.fsencode(target), None, _MS_PRIVATE, None)
 
 
 def enter_private_namespace() -> None:
     """Gives this thread mounts of its own: what it mounts nobody else sees. Raises OSError."""
-    _check(_libc().unshare(_CLONE_NEWNS))
+    _call("unshare", _CLONE_NEWNS)
     # Not private: what others unmount meanwhile goes here too, and is not held.
-    _check(_libc().mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None))
+    _call("mount", None, b"/", None, _MS_REC | _MS_SLAVE, None)
 
 
 def has_selinux() -> bool:
@@ -149,14 +148,10 @@ def _plain(text: str) -> str:
     return head + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
 
 
-def _check(result: int) -> None:
-    if result:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+def _call(name: str, *arguments: int | bytes | None) -> None:
+    from unionfs import libc  # most only look for a mount
 
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
+    libc.call(name, *arguments)
 
 
 def _mount_directly(request: Request) -> int:
@@ -188,14 +183,13 @@ def _mount_syscall(request: Request, fd: int) -> None:
     if has_selinux():
         words += request.contexts
     try:
-        _check(
-            _libc().mount(
-                os.fsencode(request.source),
-                os.fsencode(request.target),
-                os.fsencode(_fstype(request)),
-                ctypes.c_ulong(request.flags),
-                os.fsencode(",".join(words)),
-            )
+        _call(
+            "mount",
+            os.fsencode(request.source),
+            os.fsencode(request.target),
+            os.fsencode(_fstype(request)),
+            request.flags,
+            os.fsencode(",".join(words)),
         )
     except OSError as e:
         raise SetupError(f"cannot mount on {request.target}: {e.strerror}", hint=_mount_hint(e.errno)) from e
@@ -257,6 +251,8 @@ def _escape(text: str) -> str:
 def _helper_hint(text: str) -> str:
     if "user_allow_other" in text:
         return "leave out allow_other, or let root put user_allow_other into /etc/fuse.conf"
+    if "/dev/fuse" in text:
+        return "let root open /dev/fuse to users: chmod 666 /dev/fuse"
     if "permission" in text.lower() or "write access" in text:
         return "mount on a directory that you own"
     return ""

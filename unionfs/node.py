@@ -10,13 +10,14 @@ import errno
 import stat
 from array import array
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from unionfs.errors import UnionError
 from unionfs.layers.base import SHIFT, Layer, give_numbers
 from unionfs.layers.tarball import INO_OFFSET, TarLayer
 from unionfs.merge import Spot
 from unionfs.model import ROOT_ID, Attr
+from unionfs.namedtuple import NamedTuple
 
 if TYPE_CHECKING:
     from unionfs.listing import Listing

@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from unionfs.errors import SetupError
 from unionfs.idmap import IdMap, Range, parse_ranges
+from unionfs.model import (
+    MS_NOATIME,
+    MS_NODEV,
+    MS_NODIRATIME,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_RELATIME,
+    MS_STRICTATIME,
+)
+from unionfs.namedtuple import NamedTuple
 from unionfs.override import NAMES as OVERRIDE_NAMES
-
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8  # include/uapi/linux/mount.h
-MS_NOATIME, MS_NODIRATIME, MS_RELATIME, MS_STRICTATIME = 1 << 10, 1 << 11, 1 << 21, 1 << 24
 
 _FLAGS: dict[str, tuple[int, bool]] = {
     "ro": (MS_RDONLY, True),

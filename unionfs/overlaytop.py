@@ -11,12 +11,13 @@ import sys
 import threading
 from collections.abc import Callable
 from errno import EBUSY, EINVAL, ENODEV, EPERM
-from typing import NamedTuple
 
 from unionfs import mountapi, mountpoint
 from unionfs.errors import SetupError
+from unionfs.model import MS_NODEV, MS_NOSUID, MS_RDONLY
 from unionfs.mountpoint import Request
-from unionfs.options import MS_NODEV, MS_NOSUID, MS_RDONLY, MountOptions
+from unionfs.namedtuple import NamedTuple
+from unionfs.options import MountOptions
 
 _WAY_OUT = "or use top=fuse"
 

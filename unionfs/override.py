@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import NamedTuple
 
 from unionfs import sysfd
 from unionfs.model import Attr
+from unionfs.namedtuple import NamedTuple
 
 PRIVILEGED = b"security.fuseoverlayfs.override_stat"
 CONTAINERS = b"user.containers.override_stat"

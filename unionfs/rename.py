@@ -44,6 +44,16 @@ class Renaming(Writable):
         self._move(old, name, node, new, newname, target, bool(flags & sysfd.RENAME_WHITEOUT))
         self.links.moved()
 
+    def moved_files(
+        self, parent: int, name: bytes, newparent: int, newname: bytes, flags: int = 0
+    ) -> list[int]:
+        """The files that a rename gives other names: it copies them up whole, unless a driver did it before."""
+        node, target = self.find(self.nodes[parent], name), self.find(self.nodes[newparent], newname)
+        if node is target:
+            return []
+        moved = (node, target) if flags == sysfd.RENAME_EXCHANGE else (node,)
+        return [one.ino for one in moved if one and one.is_reg and self.nodes.known(one.ino)]
+
     @staticmethod
     def _refuse_loop(node: Node, directory: Node) -> None:
         at: Node | None = directory
@@ -80,7 +90,7 @@ class Renaming(Writable):
             self._before_departure(target, attr)
             if target.is_dir and target.upper:
                 self._empty_upper_dir(new, newname)
-        self._rename_on_disk(old, name, node, new, newname, leave)
+        self._rename_on_disk(old, name, node, new, newname, leave, target is not None)
         if target is not None and attr is not None:
             self._departed(new, newname, target, attr)
         self.nodes.add_name(node, new, newname)
@@ -134,29 +144,47 @@ class Renaming(Writable):
             top.discard(temp)
 
     def _rename_on_disk(
-        self, old: Node, name: bytes, node: Node, new: Node, newname: bytes, leave: bool
+        self, old: Node, name: bytes, node: Node, new: Node, newname: bytes, leave: bool, replaces: bool
     ) -> None:
+        """`leave` a whiteout; `replaces`: the view has something under the new name."""
         top = self.top
+        if leave and not top.mknod_whiteouts:
+            self._rename_leaving_xattr_whiteout(old, name, new, newname, replaces)
+            return
         olddir, newdir = top.dir_fd(old), top.dir_fd(new)
         at = sysfd.lstat_or_none(newdir, newname) if node.is_dir else None
         if at is not None and not stat.S_ISDIR(at.st_mode):  # a whiteout, which no directory can replace
             sysfd.rename(olddir, name, newdir, newname, sysfd.RENAME_EXCHANGE)
-            if leave:
-                top.allow_whiteouts(old)
-            else:
+            if not leave:
                 with suppress(OSError):  # it hides nothing any more, but nor does it harm
                     os.unlink(name, dir_fd=olddir)
-        elif not leave:
-            sysfd.rename(olddir, name, newdir, newname)
-        elif top.mknod_whiteouts:
-            sysfd.rename(olddir, name, newdir, newname, sysfd.RENAME_WHITEOUT)
         else:
-            self._rename_leaving_xattr_whiteout(old, name, newdir, newname)
+            sysfd.rename(olddir, name, newdir, newname, sysfd.RENAME_WHITEOUT if leave else 0)
 
-    def _rename_leaving_xattr_whiteout(self, old: Node, name: bytes, newdir: int, newname: bytes) -> None:
-        """Two steps where the file system cannot do it in one: a crash between them leaves both names."""
-        top, temp = self.top, self.top.temp()
+    def _rename_leaving_xattr_whiteout(
+        self, old: Node, name: bytes, new: Node, newname: bytes, replaces: bool
+    ) -> None:
+        """Where the file system cannot do it in one step, a free name gets a whiteout first, which then changes places.
+
+        If there is something to replace, a crash between the two steps leaves both names.
+        """
+        top = self.top
+        olddir, newdir = top.dir_fd(old), top.dir_fd(new)
         top.allow_whiteouts(old)
-        top.make_whiteout(top.work, temp)
-        sysfd.rename(top.dir_fd(old), name, newdir, newname)
-        sysfd.rename(top.work, temp, top.dir_fd(old), name)
+        at = sysfd.lstat_or_none(newdir, newname)
+        if not replaces:
+            if at is None:
+                top.allow_whiteouts(new)
+                top.make_whiteout(newdir, newname)
+            sysfd.rename(olddir, name, newdir, newname, sysfd.RENAME_EXCHANGE)
+            return
+        flags = 0 if at is None else sysfd.RENAME_EXCHANGE
+        sysfd.rename(olddir, name, newdir, newname, flags)
+        try:
+            if at is None:
+                top.make_whiteout(olddir, name)
+            else:
+                top.replace_by_whiteout(olddir, name, is_dir=stat.S_ISDIR(at.st_mode))
+        except BaseException:
+            sysfd.rename(newdir, newname, olddir, name, flags)
+            raise

@@ -15,14 +15,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from unionfs import mountpoint
 from unionfs.early import SIGNALS, Early
 from unionfs.errors import SetupError
 from unionfs.fuse.options import ServerOptions
+from unionfs.model import MS_NODEV, MS_NOSUID, MS_RDONLY
 from unionfs.mounting import Mounting
-from unionfs.options import MS_NODEV, MS_NOSUID, MS_RDONLY, MountOptions
+from unionfs.namedtuple import NamedTuple
+from unionfs.options import MountOptions
 from unionfs.stack import Places, Stack, open_stack, policy
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from unionfs.model import Policy
 
 _WANTED_FILES = 1 << 20  # descriptors: one for every open directory and copied-up file of a busy mount
+_COLLECT = 700  # objects between two looks for garbage; whoever forked this process may have wanted fewer
 
 log = logging.getLogger("unionfs")
 
@@ -185,6 +188,7 @@ def _run_server(job: Job, stack: Stack, mounting: Mounting) -> None:
     server = _driver(job.options.driver)(mounting.fd, stack.tree, stack.files, server_options(job), log.error)
     server.guard = mounting.guard
     gc.freeze()
+    gc.set_threshold(_COLLECT)
     gc.enable()
     if job.options.driver == "kernel":
         early = Early(mounting, job.lifeline)

@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from contextlib import ExitStack
-from typing import NamedTuple
 
 from unionfs import sysfd
 from unionfs.errors import SetupError
@@ -22,6 +21,7 @@ from unionfs.layers.tarball import open_tar_layer
 from unionfs.links import LOST, MOVED, THIN
 from unionfs.model import Policy
 from unionfs.mountpoint import may_mount, overlay_over
+from unionfs.namedtuple import NamedTuple
 from unionfs.options import MountOptions
 from unionfs.tree import UnionTree
 from unionfs.upper import Upper, clear_work

@@ -6,9 +6,9 @@ No function here follows a symbolic link. Descriptors of directories may be O_PA
 
 from __future__ import annotations
 
-import ctypes
 import os
 import stat
+import struct
 import sys
 from contextlib import suppress
 
@@ -19,24 +19,18 @@ RENAME_EXCHANGE = 2
 RENAME_WHITEOUT = 4
 
 O_DIR = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_libc = ctypes.CDLL(None, use_errno=True)
-_renameat2 = _libc.renameat2
-_renameat2.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
-_fallocate = _libc.fallocate
-_fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
 
 def rename(olddir: int, old: bytes, newdir: int, new: bytes, flags: int = 0) -> None:
     """renameat2(2)."""
     if not flags:
         os.rename(old, new, src_dir_fd=olddir, dst_dir_fd=newdir)
-    elif _renameat2(olddir, old, newdir, new, flags):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+        return
+    from unionfs import libc
+
+    libc.call("renameat2", olddir, old, newdir, new, flags)
 
 
-_utimensat = _libc.utimensat
-_utimensat.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int]
 AT_FDCWD = -100
 AT_SYMLINK_NOFOLLOW = 0x100
 OMIT = (0, (1 << 30) - 2)  # UTIME_OMIT
@@ -48,14 +42,13 @@ def set_times(parent: int, name: bytes, atime: tuple[int, int] | None, mtime: tu
         ns = (atime[0] * 1_000_000_000 + atime[1], mtime[0] * 1_000_000_000 + mtime[1])
         os.utime(name, ns=ns, dir_fd=parent, follow_symlinks=False)
         return
-    times = (ctypes.c_int64 * 4)(*(atime or OMIT), *(mtime or OMIT))
+    from unionfs import libc
+
+    times = struct.pack("=4q", *(atime or OMIT), *(mtime or OMIT))
     if name:
-        failed = _utimensat(parent, name, times, AT_SYMLINK_NOFOLLOW)
+        libc.call("utimensat", parent, name, times, AT_SYMLINK_NOFOLLOW)
     else:
-        failed = _utimensat(AT_FDCWD, proc_path(parent), times, 0)
-    if failed:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+        libc.call("utimensat", AT_FDCWD, proc_path(parent), times, 0)
 
 
 MEMORY = frozenset({0x01021994, 0x858458F6})
@@ -64,15 +57,19 @@ MEMORY = frozenset({0x01021994, 0x858458F6})
 
 def in_memory(fd: int) -> bool:
     """Whether a descriptor is of a file system without a disk behind it."""
-    answer = ctypes.create_string_buffer(256)  # struct statfs, whose first field is f_type
-    return not _libc.fstatfs(fd, answer) and int.from_bytes(answer.raw[:4], sys.byteorder) in MEMORY
+    from unionfs import libc
+
+    answer = libc.buffer(256)  # struct statfs, whose first field is f_type
+    with suppress(OSError):
+        libc.call("fstatfs", fd, answer)
+    return int.from_bytes(answer.raw[:4], sys.byteorder) in MEMORY
 
 
 def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
     """fallocate(2), whatever modes the file system has; os.posix_fallocate knows none."""
-    if _fallocate(fd, mode, offset, length):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+    from unionfs import libc
+
+    libc.call("fallocate", fd, mode, offset, length)
 
 
 def descriptor_limit() -> int:

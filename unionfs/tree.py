@@ -137,8 +137,7 @@ class UnionTree(Renaming):
 
     def _dress_and_place(self, directory: Node, name: bytes, born: Attr, work: int, temp: bytes) -> None:
         top, fd = self.top, self.top.dir_fd(directory)
-        # A default ACL has had its say in the permissions.
-        mode = (sysfd.lstat(work, temp).st_mode & 0o777) | (born.mode & ~0o777)
+        mode = _inherited(sysfd.lstat(work, temp).st_mode, born.mode)
         top.own(work, temp, born.uid, born.gid, mode, born.rdev)
         if stat.S_ISDIR(mode) and self.in_lower(directory, name):
             sysfd.setxattr(work, temp, top.names.opaque, whiteout.OPAQUE)
@@ -174,10 +173,11 @@ class UnionTree(Renaming):
         top = self.top
         born = self._born(directory, stat.S_IFREG | stat.S_IMODE(mode), caller)
         flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
-        fd = os.open(b".", flags, 0o600, dir_fd=top.work)
+        with top.nursery(top.dir_fd(directory), inherit=self._births(directory).default_acl) as (work, _):
+            fd = os.open(b".", flags, stat.S_IMODE(born.mode), dir_fd=work)
         try:
-            top.own(fd, b"", born.uid, born.gid, born.mode)
             st = os.fstat(fd)
+            top.own(fd, b"", born.uid, born.gid, _inherited(st.st_mode, born.mode))
             node = Node(self._disk_ino(st), stat.S_IFREG)
         except BaseException:
             os.close(fd)
@@ -252,7 +252,7 @@ class UnionTree(Renaming):
                 self._remove_upper(fd, name, node.is_dir)
             case Removal.REPLACE:
                 top.allow_whiteouts(directory)
-                self._replace_by_whiteout(fd, name, node.is_dir)
+                top.replace_by_whiteout(fd, name, is_dir=node.is_dir)
             case Removal.WHITEOUT:
                 top.allow_whiteouts(directory)
                 top.make_whiteout(fd, name)
@@ -272,17 +272,6 @@ class UnionTree(Renaming):
             temp = self.top.temp()  # it looks empty: only whiteouts are left in it
             sysfd.rename(fd, name, self.top.work, temp)
             self.top.discard(temp)
-
-    def _replace_by_whiteout(self, fd: int, name: bytes, directory: bool) -> None:
-        top, temp = self.top, self.top.temp()
-        top.make_whiteout(top.work, temp)
-        try:
-            sysfd.rename(top.work, temp, fd, name, sysfd.RENAME_EXCHANGE if directory else 0)
-        except BaseException:
-            top.discard(temp)
-            raise
-        if directory:
-            top.discard(temp)
 
     # -- attributes
 
@@ -347,6 +336,11 @@ class UnionTree(Renaming):
         self.copy_up(node, data=False)
         sysfd.removexattr(*self.top.at(node), self.top.names.to_disk(name))
         node.births = None
+
+
+def _inherited(made: int, wanted: int) -> int:
+    """The mode that a new inode is to have: a default ACL has had its say in the permissions it was made with."""
+    return (made & 0o777) | (wanted & ~0o777)
 
 
 def truncate(fd: int, size: int) -> None:

@@ -170,6 +170,10 @@ class Upper:
         while self._evicted:
             os.close(self._evicted.pop())
 
+    def descriptors(self) -> tuple[int, int]:
+        """How many directories and files are held open."""
+        return len(self._dirs), len(self._files)
+
     def keep(self, node: Node) -> None:
         """Holds a node whose last name is about to go by a descriptor, which no eviction closes."""
         if node.fd < 0:
@@ -239,12 +243,30 @@ class Upper:
     # -- changes in the work directory
 
     def make_whiteout(self, fd: int, name: bytes) -> None:
-        """A whiteout under a free name of any directory of this file system."""
+        """A whiteout under a free name of any directory of this file system, in one step."""
         if self.mknod_whiteouts:
             os.mknod(name, stat.S_IFCHR, 0, dir_fd=fd)
             return
-        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=fd))
-        sysfd.setxattr(fd, name, self.names.whiteout, whiteout.OPAQUE)
+        temp = self.temp()
+        os.close(os.open(temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=self.work))
+        try:
+            sysfd.setxattr(self.work, temp, self.names.whiteout, whiteout.OPAQUE)
+            sysfd.rename(self.work, temp, fd, name)
+        except BaseException:
+            self.discard(temp)
+            raise
+
+    def replace_by_whiteout(self, fd: int, name: bytes, *, is_dir: bool) -> None:
+        """A whiteout in the place of an entry, in one step."""
+        temp = self.temp()
+        self.make_whiteout(self.work, temp)
+        try:
+            sysfd.rename(self.work, temp, fd, name, sysfd.RENAME_EXCHANGE if is_dir else 0)
+        except BaseException:
+            self.discard(temp)
+            raise
+        if is_dir:
+            self.discard(temp)
 
     def allow_whiteouts(self, directory: Node) -> None:
         """Marks a directory as one that may hold whiteouts in attribute form, where those are the form in use."""

@@ -149,7 +149,7 @@ class Writable(View):
                 node.snapshot = attr._replace(nlink=0)
             node.unlinked += 1
         if node.is_dir:
-            node.dirs = ()
+            self.nodes.merge_anew(node, ())
             node.listing = None
         self.nodes.drop_name(node, directory, name)
         self.nodes.release(node)

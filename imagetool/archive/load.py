@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from imagetool import compression, mediatypes, mutate, reference
 from imagetool import digest as digests
@@ -22,6 +21,7 @@ from imagetool.store.lease import Lease
 from imagetool.store.limits import LIMITS, Limits
 from imagetool.store.refs import REF_NAME
 from imagetool.store.store import Store
+from unionfs.namedtuple import NamedTuple
 
 CONTAINERD_NAME = "io.containerd.image.name"
 """The full name of an image, where `ref.name` is a tag alone (containerd, Docker)."""

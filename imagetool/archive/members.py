@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from imagetool.errors import Malformed
 from imagetool.store.layerwriter import malformed
 from unionfs.errors import LayerError
 from unionfs.layers.tarheader import HARDLINK, Member
 from unionfs.layers.tarstream import TarStream
+from unionfs.namedtuple import NamedTuple
 
 BLOCK = 512
 MEMBERS_MAX = 100_000
@@ -32,7 +32,7 @@ class Members:
 
     def __init__(self, chunks: Iterator[bytes], title: str) -> None:
         self._chunks = chunks
-        self._title = title
+        self.title = title
         self._new: list[Member] = []
         self._stream = TarStream(self._new.append, title)
         self._buffer = memoryview(b"")
@@ -43,7 +43,7 @@ class Members:
         while (member := self._next()) is not None:
             count += 1
             if count > MEMBERS_MAX:
-                raise Malformed(f"{self._title} has more than {MEMBERS_MAX} members")
+                raise Malformed(f"{self.title} has more than {MEMBERS_MAX} members")
             if (found := self._found(member)) is not None:
                 yield found
 
@@ -51,7 +51,7 @@ class Members:
         """The bytes of the present member, in pieces."""
         while self._size:
             if not self._fill():
-                raise Malformed(f"{self._title} is truncated")
+                raise Malformed(f"{self.title} is truncated")
             piece = bytes(self._buffer[: self._size])
             self._pass(len(piece))
             self._size -= len(piece)
@@ -93,7 +93,7 @@ class Members:
         path = _normal(member.name, b"")
         if member.kind == stat.S_IFREG:
             if member.more is not None and member.more.extents is not None:
-                raise Malformed(f"{self._title}: {path!r} is a sparse file")
+                raise Malformed(f"{self.title}: {path!r} is a sparse file")
             return Found(path, member.size, "")
         if member.kind in (stat.S_IFLNK, HARDLINK):
             base = member.name.rpartition(b"/")[0] if member.kind == stat.S_IFLNK else b""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from imagetool.archive.below import Below
 from imagetool.archive.tree import Tree, opened
@@ -18,6 +17,7 @@ from imagetool.errors import Malformed, UsageError
 from unionfs.layers.base import Entry, Handle, Layer
 from unionfs.layers.directory import DirLayer
 from unionfs.model import Mark
+from unionfs.namedtuple import NamedTuple
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"

@@ -52,7 +52,9 @@ class StreamPool:
             body = members.body()
             head = next(body, b"")
             if is_layer(head):
-                self._layers[found.path] = _bring_in(lease, chain((head,), body), limits)
+                self._layers[found.path] = _bring_in(
+                    lease, chain((head,), body), f"layer {found.path} of {members.title}", limits
+                )
             elif found.size <= MAX_DOCUMENT:
                 held += found.size
                 if held > DOCUMENTS_MAX:
@@ -94,7 +96,8 @@ class DirectoryPool:
 
     def layer(self, path: str) -> Blob:
         with self._open(path) as file:
-            return _bring_in(self._lease, iter(lambda: file.read(1 << 20), b""), self._limits)
+            what = f"layer {path} of {self._directory}"
+            return _bring_in(self._lease, iter(lambda: file.read(1 << 20), b""), what, self._limits)
 
     def has(self, path: str) -> bool:
         return os.path.isfile(f"{self._directory}/{path}")
@@ -118,8 +121,8 @@ def is_layer(head: bytes) -> bool:
     return not any(block) or claimed in (b"%o" % found, b"%06o" % found, b"%07o" % found)
 
 
-def _bring_in(lease: Lease, pieces: Iterator[bytes], limits: Limits) -> Blob:
-    with lease.new_layer(limits=limits) as ingest:
+def _bring_in(lease: Lease, pieces: Iterator[bytes], what: str, limits: Limits) -> Blob:
+    with lease.new_layer(what, limits) as ingest:
         for piece in pieces:
             ingest.feed(piece)
         return ingest.finish()

@@ -12,14 +12,20 @@ from imagetool.store.limits import LIMITS, Limits
 
 
 def import_root(
-    lease: Lease, read: Callable[[int], bytes], platform: Platform, step: History, limits: Limits = LIMITS
+    lease: Lease,
+    read: Callable[[int], bytes],
+    title: str,
+    platform: Platform,
+    step: History,
+    limits: Limits = LIMITS,
 ) -> Draft:
-    """Brings in the tar that `read(size)` gives, and drafts an image of it: change it, then `publish_draft`.
+    """Brings in the tar that `read(size)` gives and people call `title`, and drafts an image of it: change it, then
+    `publish_draft`.
 
     gzip and zstd are kept as they are; other compressions are taken off. Malformed, Damaged, LimitExceeded, NoSpace.
     """
-    with lease.new_layer(limits=limits) as ingest:
-        for piece in _as_layer(read):
+    with lease.new_layer(title, limits) as ingest:
+        for piece in _as_layer(read, title):
             ingest.feed(piece)
         blob = ingest.finish()
     assert blob.diff_id is not None
@@ -35,7 +41,7 @@ def publish_draft(lease: Lease, draft: Draft) -> mutate.Rendered:
     return rendered
 
 
-def _as_layer(read: Callable[[int], bytes]) -> Iterator[bytes]:
+def _as_layer(read: Callable[[int], bytes], title: str) -> Iterator[bytes]:
     head = read(1 << 20)
     if compression.detect(head) not in ("bzip2", "xz"):
         while head:
@@ -43,4 +49,4 @@ def _as_layer(read: Callable[[int], bytes]) -> Iterator[bytes]:
             head = read(1 << 20)
         return
     first = [head]
-    yield from compression.decoded(lambda size: first.pop() if first else read(size), "the archive")
+    yield from compression.decoded(lambda size: first.pop() if first else read(size), title)

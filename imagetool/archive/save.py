@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 from imagetool import digest as digests
 from imagetool import mediatypes, reference
@@ -24,6 +23,7 @@ from imagetool.store import disk, read
 from imagetool.store.layout import VERSION
 from imagetool.store.refs import REF_NAME
 from imagetool.store.store import Store
+from unionfs.namedtuple import NamedTuple
 
 Sink = Callable[[bytes], object]
 Content = bytes | str

@@ -10,7 +10,8 @@ import stat
 from collections.abc import Mapping, Sequence
 from struct import Struct
 from types import MappingProxyType
-from typing import NamedTuple
+
+from unionfs.namedtuple import NamedTuple
 
 BLOCK = 512
 END = bytes(2 * BLOCK)

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from imagetool.archive.writer import Writer
 from imagetool.store.layerwriter import malformed
@@ -16,6 +16,7 @@ from unionfs.layers.base import Layer, Source, give_numbers
 from unionfs.layers.tarball import open_tar_layer
 from unionfs.layers.tarheader import BLOCK
 from unionfs.model import ROOT_ID, Attr, Policy
+from unionfs.namedtuple import NamedTuple
 
 if TYPE_CHECKING:
     from unionfs.files import Files

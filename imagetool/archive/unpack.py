@@ -12,7 +12,6 @@ import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 import xattr  # type: ignore[import-untyped]
 
@@ -24,6 +23,7 @@ from imagetool.store import disk
 from unionfs import override, sysfd
 from unionfs.layers.base import Source
 from unionfs.model import Attr
+from unionfs.namedtuple import NamedTuple
 
 Xattrs = dict[bytes, bytes]
 

@@ -9,7 +9,6 @@ import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from imagetool.archive import tree as layers
@@ -22,6 +21,7 @@ from imagetool.build.ignore import Ignore
 from imagetool.build.trees import Tree
 from imagetool.errors import Damaged, UsageError
 from imagetool.store import disk
+from unionfs.namedtuple import NamedTuple
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _AT_ONCE = 1 << 20

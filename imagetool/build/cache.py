@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
 
 from imagetool import digest as digests
 from imagetool.build.flags import duration
@@ -25,6 +24,7 @@ from imagetool.store.lease import Lease
 from imagetool.store.lock import locked, try_lock
 from imagetool.store.store import Store
 from imagetool.store.usage import Usage
+from unionfs.namedtuple import NamedTuple
 
 _LOCK, _MAKING = ".lock", ".making"
 
@@ -101,7 +101,7 @@ def prune(store: Store, *, older: float = 0.0) -> int:
 
 def prune_mounts(store: Store) -> int:
     """Removes the caches of RUN steps that nobody uses now; bytes on disk."""
-    from imagetool.containers.rootfs import remove_tree
+    from imagetool.serving import remove_tree
 
     size = 0
     directory = f"{store.layout.build}/caches"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from imagetool.runtime.options import Mount
+from unionfs.namedtuple import NamedTuple
 
 
 class Command(NamedTuple):

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol, Self
 
 from imagetool.build.trees import Folder, Found, Tree, reading
 from imagetool.errors import ImageToolError
+from unionfs.namedtuple import NamedTuple
 
 Names = tuple[str, ...]
 Xattrs = Mapping[bytes, bytes]

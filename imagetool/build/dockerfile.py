@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from imagetool.build import flags
 from imagetool.build.errors import DockerfileError, StepError
@@ -37,6 +36,7 @@ from imagetool.build.instructions import (
 from imagetool.build.lines import Heredoc, Logical, Source, read
 from imagetool.build.words import json_strings, split_flags, split_words, unquote
 from imagetool.errors import ImageToolError, NotFound, UsageError
+from unionfs.namedtuple import NamedTuple
 
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")
 _QUOTED = re.compile(r"""['"]/?([^'"]+)['"]""")

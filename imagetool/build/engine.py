@@ -10,7 +10,6 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from imagetool import mutate
 from imagetool.build import dockerfile as language
@@ -28,6 +27,7 @@ from imagetool.build.trees import Tree
 from imagetool.digest import Digest
 from imagetool.spec import Descriptor, Platform
 from imagetool.store.store import Store
+from unionfs.namedtuple import NamedTuple
 
 Finish = Callable[[Descriptor], None]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple
 
 from imagetool.errors import UsageError
+from unionfs.namedtuple import NamedTuple
 
 _SPECIAL = "@*#?-$!"
 

@@ -7,7 +7,6 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
 
 from imagetool.build import copying, owners
 from imagetool.build.cache import Result
@@ -20,6 +19,7 @@ from imagetool.build.state import State, nop
 from imagetool.build.trees import Tree
 from imagetool.errors import UsageError
 from imagetool.spec.fields import Json
+from unionfs.namedtuple import NamedTuple
 
 
 class Made(NamedTuple):

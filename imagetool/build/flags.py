@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from imagetool.errors import UsageError
+from unionfs.namedtuple import NamedTuple
 
 
 class Flag(NamedTuple):

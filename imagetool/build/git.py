@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from typing import NamedTuple
 
 from imagetool.build.places import locate
 from imagetool.errors import ImageToolError, NotFound, UsageError
+from unionfs.namedtuple import NamedTuple
 
 _REMOTE = re.compile(r"(git|ssh)://.+|git@[^/:]+:.+|https?://[^#]+\.git(#.*)?")
 _KEPT = ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")

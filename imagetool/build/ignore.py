@@ -9,10 +9,10 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from imagetool.build.glob import BadPattern, compiled
 from imagetool.errors import UsageError
+from unionfs.namedtuple import NamedTuple
 
 
 class Rule(NamedTuple):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from imagetool.build.lines import Heredoc
+from unionfs.namedtuple import NamedTuple
 
 
 class At(NamedTuple):

@@ -6,7 +6,6 @@ Stages that the target does not need are not in the plan; those without a way to
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from imagetool.build import runmount
 from imagetool.build.dockerfile import Dockerfile
@@ -14,6 +13,7 @@ from imagetool.build.expand import ExpansionError, expand
 from imagetool.build.instructions import Arg, From, Instruction, Run, Transfer
 from imagetool.build.scope import PREDEFINED, Scope, platform_args
 from imagetool.errors import NotFound
+from unionfs.namedtuple import NamedTuple
 
 
 class Stage(NamedTuple):

@@ -6,10 +6,10 @@ Source: the Dockerfile reference ("RUN --mount"). A cache's id is a name, never 
 from __future__ import annotations
 
 import csv
-from typing import NamedTuple
 
 from imagetool.errors import UsageError
 from imagetool.runtime.options import parse_size
+from unionfs.namedtuple import NamedTuple
 
 _TYPES = ("bind", "cache", "tmpfs", "secret", "ssh")
 _KEYS = {

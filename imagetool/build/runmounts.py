@@ -12,7 +12,6 @@ import posixpath
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import NamedTuple
 
 from imagetool.build import agent, owners
 from imagetool.build.runmount import RunMount
@@ -25,6 +24,7 @@ from imagetool.runtime.options import Mount
 from imagetool.store import disk
 from imagetool.store.lock import locked, try_lock
 from imagetool.store.store import Store
+from unionfs.namedtuple import NamedTuple
 
 
 class Prepared(NamedTuple):

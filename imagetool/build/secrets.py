@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from imagetool.errors import NotFound, UsageError
+from unionfs.namedtuple import NamedTuple
 
 _LIMIT = 512 << 10  # bytes of a secret, as BuildKit has it
 

@@ -6,7 +6,6 @@ Nothing is stored before the end; the ID is what the image would have if it ende
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from imagetool import mutate
 from imagetool.build import cachekey
@@ -18,6 +17,7 @@ from imagetool.mutate import Draft
 from imagetool.runtime.defaults import PATH
 from imagetool.spec import Descriptor, History, Platform, RunConfig
 from imagetool.store.read import Image
+from unionfs.namedtuple import NamedTuple
 
 
 class State(NamedTuple):

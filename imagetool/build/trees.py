@@ -11,13 +11,14 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol, Self
 
 from imagetool.build import places
 from imagetool.build.glob import compiled, match
 from imagetool.build.ignore import Ignore, Matches
 from imagetool.build.memory import Memory
 from imagetool.errors import ImageToolError, NotFound
+from unionfs.namedtuple import NamedTuple
 
 Names = tuple[str, ...]
 """A path from the tree's root, without links and without "..". """

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
 
 from imagetool.errors import UsageError
+from unionfs.namedtuple import NamedTuple
 
 
 class Word(NamedTuple):

@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
-from typing import NamedTuple
 
 from imagetool.archive.tree import opened
 from imagetool.build import guard, hardlinks, owners
@@ -31,8 +30,9 @@ from imagetool.store.store import Store
 from unionfs import mountapi, mountpoint
 from unionfs.errors import SetupError
 from unionfs.layers.tarball import open_tar_layer
-from unionfs.model import ROOT_ID
-from unionfs.options import MS_NODEV, MS_NOSUID, escape
+from unionfs.model import MS_NODEV, MS_NOSUID, ROOT_ID
+from unionfs.namedtuple import NamedTuple
+from unionfs.options import escape
 
 MOST_FRESH = 10
 """Upper directories that are stacked; then the layers are mounted anew. fsconfig(2) takes 255 bytes of lowerdir."""

@@ -144,7 +144,7 @@ def _lines(paths: Sequence[str]) -> list[str]:
             with open(path, encoding="utf-8") as file:
                 rows += [line.strip() for line in file]
         except (OSError, UnicodeDecodeError) as error:
-            raise NotFound(f"cannot read the file of labels {path}: {error}") from error
+            raise NotFound(f"cannot read the file of labels {path}: {_why(error)}") from error
     return [row for row in rows if row and not row.startswith("#")]
 
 
@@ -225,10 +225,10 @@ def _sysctls(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 
 def _resources(given: dict[str, Any]) -> Resources:
-    from imagetool.runtime.options import Resources, parse_cpus, parse_size, parse_swap
+    from imagetool.runtime.options import Resources, parse_cpus, parse_memory, parse_swap
 
     return Resources(
-        memory=parse_size(given["memory"]) if given["memory"] else 0,
+        memory=parse_memory(given["memory"]),
         nano_cpus=parse_cpus(given["cpus"]) if given["cpus"] else 0,
         memory_swap=parse_swap(given["memory_swap"]),
         cpu_shares=given["cpu_shares"],
@@ -264,8 +264,12 @@ def file_rows(paths: Sequence[str]) -> list[str]:
             with open(path, encoding="utf-8") as file:
                 rows += parse_env_file(file.read(), os.environ)
         except (OSError, UnicodeDecodeError) as error:
-            raise NotFound(f"cannot read the environment file {path}: {error}") from error
+            raise NotFound(f"cannot read the environment file {path}: {_why(error)}") from error
     return rows
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is not UTF-8"
 
 
 def labels(texts: Sequence[str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from imagetool.commands.context import Context, insecure_option, limit_option, platform_option
+from imagetool.commands.context import Context, image_argument, insecure_option, limit_option, platform_option
 from imagetool.spec import Platform
 
 
@@ -23,7 +23,7 @@ Examples:
   imagetool copy debian:12 oci:./layout:12
   imagetool copy docker-archive:debian.tar debian:12""",
 )
-@click.argument("source", metavar="SOURCE")
+@image_argument("source", metavar="SOURCE")
 @click.argument("target", metavar="TARGET")
 @click.option("--all-platforms", is_flag=True, help="The images for all platforms.")
 @platform_option

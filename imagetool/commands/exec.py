@@ -26,7 +26,7 @@ from imagetool.errors import UsageError
 @click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Set those of a file.")
 @click.option("--privileged", is_flag=True, help="All capabilities; the filter of system calls stays.")
 @click.option(
-    "--detach-keys", default="", metavar="KEYS", help="What leaves it alone, as in ctrl-p,ctrl-q; none."
+    "--detach-keys", default="ctrl-p,ctrl-q", metavar="KEYS", help="What leaves it alone; ctrl-p,ctrl-q."
 )
 @click.option("-u", "--user", default="", metavar="USER[:GROUP]", help="Whom it runs as.")
 @click.option("-w", "--workdir", default="", metavar="DIR", help="Working directory.")

@@ -7,7 +7,7 @@ import time
 import click
 
 from imagetool.commands.context import Context, limit_option, platform_option
-from imagetool.commands.streams import reader
+from imagetool.commands.streams import reader, title
 from imagetool.errors import UsageError
 from imagetool.spec import Platform
 
@@ -54,7 +54,7 @@ def command(
     store = context.store
     limits = LIMITS._replace(layer_size=max_layer_size)
     with store.lease() as lease, reader(file, "a tar") as read:
-        draft = import_root(lease, read, platform or Platform.host(), step, limits)
+        draft = import_root(lease, read, title(file), platform or Platform.host(), step, limits)
         draft = mutate.with_run(mutate.stamped(draft, created), change)
         rendered = publish_draft(lease, draft)
         store.publish([full] if full else [], rendered.target)

@@ -59,5 +59,9 @@ def _document(
                 raise
     from imagetool.look import inspect
 
-    image = inspect.document(context.store, context.store.image(context.store.resolve(name, platform)))
+    try:
+        target = context.store.resolve(name, platform)
+    except NotFound as error:
+        raise error if kind else NotFound(f"No such object: {name}", hint=error.hint) from None
+    image = inspect.document(context.store, context.store.image(target))
     return inspect.for_template(image) if template else image

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from imagetool.commands.context import Context, limit_option
-from imagetool.commands.streams import reader
+from imagetool.commands.streams import reader, title
 
 
 @click.command(
@@ -28,8 +28,7 @@ def command(context: Context, path: str | None, quiet: bool, max_layer_size: int
     from imagetool.store.limits import LIMITS
 
     with reader(path, "an archive") as read:
-        title = "standard input" if path in (None, "-") else str(path)
-        images = load(context.store, read, title, LIMITS._replace(layer_size=max_layer_size))
+        images = load(context.store, read, title(path), LIMITS._replace(layer_size=max_layer_size))
     for image in () if quiet else images:
         for name in image.names:
             click.echo(f"Loaded image: {reference.parse(name).familiar()}")

@@ -30,18 +30,24 @@ def command(
     insecure: bool,
 ) -> None:  # fmt: skip
     """Log in to a registry, by default docker.io."""
+    import getpass
+
     if password_stdin and password is not None:
         raise UsageError("--password and --password-stdin exclude each other")
     if password_stdin and username is None:
         raise UsageError("--password-stdin needs --username")
     if password is not None:
         context.note("WARNING! Using --password via the CLI is insecure. Use --password-stdin.")
+    if not sys.stdin.isatty() and (username is None or (password is None and not password_stdin)):
+        raise UsageError(
+            "cannot ask for a password: standard input is not a terminal", hint="use --password-stdin"
+        )
     if username is None:
         username = _asked("Username: ")
     if password_stdin:
         password = sys.stdin.read().rstrip("\r\n")
     elif password is None:
-        password = _asked_secretly("Password: ")
+        password = getpass.getpass("Password: ")
     if not username or not password:
         raise UsageError("a user name and a password are needed")
     place = _login(_domain(registry), username, password, insecure)
@@ -81,14 +87,3 @@ def _login(domain: str, username: str, password: str, insecure: bool) -> str:
 def _asked(prompt: str) -> str:
     click.echo(prompt, nl=False)
     return sys.stdin.readline().strip()
-
-
-def _asked_secretly(prompt: str) -> str:
-    """On a terminal without an echo; else a line of what comes in."""
-    if not sys.stdin.isatty():
-        raise UsageError(
-            "cannot ask for a password: standard input is not a terminal", hint="use --password-stdin"
-        )
-    import getpass
-
-    return getpass.getpass(prompt)

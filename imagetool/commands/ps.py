@@ -32,7 +32,8 @@ Examples:
 @click.option("-l", "--latest", is_flag=True, help="The last one that was made.")
 @click.option("--no-trunc", is_flag=True, help="Show everything in full.")
 @click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE",
-              help="id, name, label, status, exited, ancestor, network, before, since.")  # fmt: skip
+              help="id, name, label, status, exited, ancestor, network, publish, expose, volume, before, since."
+)  # fmt: skip
 @format_option
 @click.pass_obj
 def command(

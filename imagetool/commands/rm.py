@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from imagetool.commands.context import Context, each
+from imagetool.errors import NotFound
 
 
 @click.command("rm", epilog="\b\nExamples:\n  imagetool rm -v web\n  imagetool rm -f $(imagetool ps -aq)")
 @click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
-@click.option("-f", "--force", is_flag=True, help="Also one that runs: it is killed.")
+@click.option("-f", "--force", is_flag=True, help="Also one that runs, which is killed, or is not there.")
 @click.option("-v", "--volumes", is_flag=True, help="Also the volumes without a name that were made for it.")
 @click.pass_obj
 def command(context: Context, names: tuple[str, ...], force: bool, volumes: bool) -> None:
@@ -19,7 +20,14 @@ def command(context: Context, names: tuple[str, ...], force: bool, volumes: bool
     context.become_root()  # in volumes there may be files of other ids
 
     def one(name: str) -> None:
-        life.remove(context.store, folder.find(context.store, name), force=force, volumes=volumes)
+        try:
+            found = folder.find(context.store, name)
+        except NotFound as error:
+            if not force:
+                raise
+            click.echo(f"Error: {error}", err=True)
+            return
+        life.remove(context.store, found, force=force, volumes=volumes)
         click.echo(name)
 
     each(names, one)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from imagetool.commands.context import platform_option
+from imagetool.commands.context import complete_images, platform_option
 
 SETTINGS: dict[str, Any] = {"allow_interspersed_args": False, "help_option_names": ["--help"]}
 """What follows the first argument is the command's own."""
@@ -17,8 +17,15 @@ def _many(*names: str, help: str, metavar: str) -> Callable[[Any], Any]:
     return click.option(*names, multiple=True, metavar=metavar, help=help)
 
 
+def _complete_first(context: click.Context, parameter: click.Parameter, start: str) -> list[str]:
+    """The image; what follows is a command of it."""
+    return [] if context.params.get("arguments") else complete_images(context, parameter, start)
+
+
 _OPTIONS = [
-    click.argument("arguments", nargs=-1, required=True, metavar="IMAGE [COMMAND] [ARG...]"),
+    click.argument(
+        "arguments", nargs=-1, required=True, metavar="IMAGE [COMMAND] [ARG...]", shell_complete=_complete_first
+    ),
     click.option("-i", "--interactive", is_flag=True, help="Keep standard input open."),
     click.option("-t", "--tty", is_flag=True, help="Give it a terminal."),
     click.option("--rm", "remove", is_flag=True, help="Remove the container when it ends."),
@@ -53,7 +60,7 @@ _OPTIONS = [
     click.option("--read-only", is_flag=True, help="Make its files read-only."),
     _many("--cap-add", metavar="CAP", help="Add a capability."),
     _many("--cap-drop", metavar="CAP", help="Drop a capability."),
-    click.option("--privileged", is_flag=True, help="All capabilities, and nothing masked."),
+    click.option("--privileged", is_flag=True, help="All capabilities and devices, and nothing masked."),
     _many("--security-opt", metavar="OPTION", help="no-new-privileges, seccomp=FILE|unconfined."),
     click.option("-m", "--memory", default="", metavar="SIZE", help="Limit of memory."),
     click.option("--cpus", default="", metavar="NUMBER", help="Limit of CPUs, as in 1.5."),

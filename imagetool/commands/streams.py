@@ -28,6 +28,11 @@ def output(path: str | None, what: str) -> Iterator[Sink]:
         sys.stdout.buffer.flush()
 
 
+def title(path: str | None) -> str:
+    """What errors call a file that is read."""
+    return "standard input" if path in (None, "-") else str(path)
+
+
 @contextmanager
 def reader(path: str | None, what: str) -> Iterator[Callable[[int], bytes]]:
     """`read(size)` of a file; None or "-" is standard input, which must not be a terminal."""

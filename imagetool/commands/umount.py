@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from imagetool.commands.context import Context, each
+from imagetool.commands.context import Context, each, image_argument
 from imagetool.errors import UsageError
 
 
@@ -16,7 +16,7 @@ Examples:
   imagetool umount /mnt/debian
   imagetool umount --all""",
 )
-@click.argument("what", metavar="DIR|IMAGE|ID...", nargs=-1)
+@image_argument("what", metavar="DIR|IMAGE|ID...", nargs=-1)
 @click.option("-a", "--all", "everything", is_flag=True, help="All mounted images.")
 @click.option("-l", "--lazy", is_flag=True, help="At once; who works in it goes on until he is done.")
 @click.option("-f", "--force", is_flag=True, help="Lazily, and also what another mount namespace had.")

@@ -29,10 +29,10 @@ def command(
     """Change limits and the restart policy of containers, now and for later starts."""
     from imagetool.containers import folder, life
     from imagetool.containers.record import Restart
-    from imagetool.runtime.options import parse_cpus, parse_size, parse_swap
+    from imagetool.runtime.options import parse_cpus, parse_memory, parse_swap
 
     changes = {
-        "memory": parse_size(memory) if memory else 0,
+        "memory": parse_memory(memory),
         "memory_swap": parse_swap(memory_swap),
         "nano_cpus": parse_cpus(cpus) if cpus else 0,
         "cpu_shares": cpu_shares,

@@ -10,7 +10,7 @@ import os
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from imagetool.containers import folder, remains, rootfs, rootless
 from imagetool.containers import state as states
@@ -18,6 +18,7 @@ from imagetool.containers.folder import Container
 from imagetool.containers.shutin import shut_in
 from imagetool.errors import Conflict, ImageToolError, NotFound, UsageError
 from imagetool.store.store import Store
+from unionfs.namedtuple import NamedTuple
 
 
 class Landing(NamedTuple):
@@ -62,7 +63,7 @@ def into(store: Store, container: Container, source: str, target: str, how: How 
     directory = _is_directory(source, how)
 
     def unpack(stream: IO[bytes]) -> None:
-        place = _found(landing(source, is_directory=directory, target=path, kind=_kind(path)))
+        place = _place(source, is_directory=directory, target=path)
         _unpack(stream, place, owner=None if how.archive else 0)
 
     with _root(store, container) as root:
@@ -82,7 +83,7 @@ def out_of(store: Store, container: Container, source: str, target: str, how: Ho
             first = tar.next()
             if first is None:
                 raise NotFound(f"no such file or directory: {source}")
-            place = _found(landing(source, is_directory=first.isdir(), target=target, kind=_kind(target)))
+            place = _place(source, is_directory=first.isdir(), target=target)
             member: tarfile.TarInfo | None = first
             while member is not None:
                 _put(tar, member, place, None if how.archive else os.getuid(), _NO_SETID)
@@ -189,7 +190,11 @@ def _run(side: Callable[[IO[bytes]], None], fd: int, mode: str) -> None:
         side(stream)
 
 
-def _found(place: Landing) -> Landing:
+def _place(source: str, *, is_directory: bool, target: str) -> Landing:
+    """Where it goes. A link as target means what it leads to, whether or not that is there."""
+    if os.path.islink(target) and not os.path.isdir(target):
+        target = os.path.realpath(target)
+    place = landing(source, is_directory=is_directory, target=target, kind=_kind(target))
     if not os.path.isdir(place.directory):
         raise NotFound(f"no such directory: {place.directory}")
     return place

@@ -1,19 +1,21 @@
 """What a running container uses, as its cgroup and its network say; `stats` shows it.
 
-Sources: Documentation/admin-guide/cgroup-v1/{memory,cpuacct}.rst, cgroup-v2.rst, proc(5) net/dev. Memory is shown
-without the page cache that is not in use, as Docker shows it.
+Sources: Documentation/admin-guide/cgroup-v1/{memory,cpuacct}.rst, cgroup-v2.rst, proc(5) stat and net/dev. Memory is
+shown without the page cache that is not in use, as Docker shows it.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
-from imagetool.containers import remains
+from imagetool.containers import life, remains
 from imagetool.containers.folder import Container
 from imagetool.runtime import cgroups
 from imagetool.units import binary_size_text, size_text
+from unionfs.namedtuple import NamedTuple
 
 TITLES = {
     "Container": "CONTAINER", "ID": "CONTAINER ID", "Name": "NAME", "CPUPerc": "CPU %",
@@ -42,14 +44,17 @@ def take(container: Container) -> Figures:
         return Figures(time.monotonic_ns())
     path = remains.cgroup_path(container.id)
     received, sent = traffic(_text(f"/proc/{container.state.pid}/net/dev"))
-    found = _version_2(path) if cgroups.version() == 2 else _version_1(path)
+    kind = cgroups.version()
+    found = (
+        _version_2(path) if kind == 2 else _version_1(path) if kind else _processes(life.members(container))
+    )
     return found._replace(at=time.monotonic_ns(), received=received, sent=sent)
 
 
 def row(container: Container, before: Figures, now: Figures, *, full: bool) -> dict[str, Any]:
     """What a template can ask, from two looks at a container."""
     limit = min(now.limit or machine_memory(), machine_memory())
-    share = (now.cpu - before.cpu) / max(1, now.at - before.at)
+    share = max(0, now.cpu - before.cpu) / max(1, now.at - before.at)
     runs = container.state.running
     return {
         "Container": container.id if full else container.id[:12],
@@ -102,6 +107,19 @@ def _version_2(path: str) -> Figures:
         written=sum(int(word[7:]) for word in moved if word.startswith("wbytes=")),
         processes=_number(f"{directory}/pids.current"),
     )  # fmt: skip
+
+
+def _processes(pids: Iterable[int]) -> Figures:
+    """Without cgroups, what those that are there say, each for itself: memory that they share counts for each."""
+    cpu = memory = tasks = 0
+    for pid in pids:
+        fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+        if len(fields) > 21:
+            cpu += int(fields[11]) + int(fields[12])
+            tasks += int(fields[17])
+            memory += int(fields[21])
+    tick = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    return Figures(cpu=cpu * tick, memory=memory * os.sysconf("SC_PAGE_SIZE"), processes=tasks)
 
 
 def _field(text: str, name: str) -> int:

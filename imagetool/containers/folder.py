@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
 
 from imagetool import digest as digests
 from imagetool.containers import limited, names, record, remains, rootfs
@@ -14,10 +13,12 @@ from imagetool.containers.record import Record
 from imagetool.containers.state import State
 from imagetool.errors import Conflict, ImageToolError, NotFound, UsageError
 from imagetool.runtime import cgroups
+from imagetool.serving import remove_tree
 from imagetool.store import disk
 from imagetool.store.lock import locked, try_lock
 from imagetool.store.store import Store
 from imagetool.users import is_running
+from unionfs.namedtuple import NamedTuple
 
 
 class Container(NamedTuple):
@@ -69,9 +70,9 @@ def listing(store: Store) -> list[Container]:
 
 
 def find(store: Store, text: str) -> Container:
-    """By name, by ID, or by the beginning of one. NotFound, UsageError where several begin so."""
+    """By /name or name, ID, or the beginning of one. NotFound, UsageError where several begin so."""
     there = listing(store)
-    for chosen in ([one for one in there if text in (one.name, one.id)],
+    for chosen in ([one for one in there if text in (one.name, f"/{one.name}", one.id)],
                    [one for one in there if text and one.id.startswith(text)]):  # fmt: skip
         if len(chosen) > 1:
             raise UsageError(f"several containers have IDs that begin with {text}", hint="write more of it")
@@ -162,7 +163,7 @@ def delete(store: Store, gone: Record, *, volumes: bool) -> None:
     rootfs.unmount(f"{directory}/rootfs")
     disk.unlink(f"{directory}/{record.FILE}")
     limited.detach(directory)
-    rootfs.remove_tree(directory)
+    remove_tree(directory)
     if volumes and gone.volumes:
         _remove_volumes(store, gone.volumes)
 
@@ -191,7 +192,7 @@ def _sweep(directory: str) -> None:
     with suppress(ImageToolError):  # the next one tries again
         rootfs.unmount(f"{directory}/rootfs")
         limited.detach(directory)
-        rootfs.remove_tree(directory)
+        remove_tree(directory)
     if lock >= 0:
         os.close(lock)
 

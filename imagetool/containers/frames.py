@@ -12,7 +12,8 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from unionfs.namedtuple import NamedTuple
 
 OUT, ERR, EXIT, STARTED, FAILED = 1, 2, 3, 4, 5
 HELLO, IN, END, RESIZE, SIGNAL, STOP = 16, 17, 18, 19, 20, 21  # STOP: a signal, and no restart after it

@@ -98,6 +98,8 @@ def _state(container: Container) -> dict[str, Any]:
         "Running": state.running,
         "Paused": state.paused,
         "Restarting": state.status == "restarting",
+        "OOMKilled": state.oom_killed,
+        "Dead": False,
         "Pid": state.pid,
         "ExitCode": state.exit_code,
         "Error": state.error,

@@ -42,7 +42,7 @@ def process(
     if tty:
         rows.setdefault("TERM", "xterm")
     if user:
-        _become(found, container, user, rows)
+        _become(found, container, user, rows, env)
     if privileged:
         everything = capabilities.granted((), (), privileged=True, available=linux.bounding_set())
         found["capabilities"] |= dict.fromkeys(("bounding", "effective", "permitted"), everything)
@@ -58,10 +58,15 @@ def start(store: Store, container: Container, asked: Mapping[str, Any], stdio: S
     return made
 
 
-def _become(found: Process, container: Container, user: str, env: dict[str, str]) -> None:
+def _become(
+    found: Process, container: Container, user: str, env: dict[str, str], given: Sequence[str]
+) -> None:
+    """HOME is the user's, unless somebody has chosen one (`given`: the variables of this command)."""
     chosen = user_of(user, f"/proc/{container.state.pid}/root")
     found["user"] |= {"uid": chosen.uid, "gid": chosen.gid, "additionalGids": list(chosen.groups)}
-    env["HOME"] = chosen.home
+    options, image = container.record.options, container.record.defaults
+    if not any(row.startswith("HOME=") for row in (*image.env, *options.env, *given)):
+        env["HOME"] = chosen.home
     granted = found["capabilities"]["bounding"] if chosen.uid == 0 else []
     found["capabilities"] |= {"effective": granted, "permitted": granted}
 
@@ -88,6 +93,7 @@ def _on_terminal(
     with os.fdopen(made.console, "rb", buffering=0):
         keyboard = 0 if stdin else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         if terminal.interact(made.console, keyboard, 1, keys).detached:
+            terminal.keep_open(made.console)
             return 0
     made.console = None
     with signals.passed_on(made):

@@ -15,6 +15,7 @@ from imagetool.containers.record import Record
 from imagetool.errors import ImageToolError
 from imagetool.runtime.network import Netlink
 from imagetool.store.store import Store
+from unionfs import interpreter
 
 
 class Connection:
@@ -110,10 +111,9 @@ def _fork(
 
 
 def _spawn(store: Store, record: Record, theirs: socket.socket, attached: bool) -> None:
-    from imagetool.containers.rootfs import python_environment
-
-    command = [sys.executable, "-m", "imagetool.monitor", store.root, record.id, str(theirs.fileno())]
+    arguments = store.root, record.id, str(theirs.fileno()), str(int(attached))
     subprocess.Popen(
-        [*command, str(int(attached))], pass_fds=(theirs.fileno(),), env=python_environment(),
+        interpreter.command("imagetool.monitor", *arguments), env=interpreter.environment(),
+        pass_fds=(theirs.fileno(),),
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip

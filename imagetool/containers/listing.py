@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -18,7 +19,9 @@ TITLES = {
 }  # fmt: skip
 COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
 _COMMAND_WIDTH = 20
-_KEYS = ("ancestor", "before", "exited", "id", "label", "name", "network", "since", "status")
+_KEYS = ("id", "name", "label", "status", "exited", "ancestor", "network", "publish", "expose", "volume", "before",
+           "since")  # fmt: skip
+_STATES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
 
 Filter = Callable[[Container], bool]
 
@@ -98,23 +101,28 @@ def parse_filters(texts: Iterable[str], created: Callable[[str], float]) -> Filt
     times = {value: created(value) for key in ("before", "since") for value in wanted.get(key, ())}
     if not all(value.isdigit() for value in wanted.get("exited", ())):
         raise UsageError("the filter exited= takes an exit code")
+    if not all(value in _STATES for value in wanted.get("status", ())):
+        raise UsageError("the filter status= takes a state", hint=", ".join(_STATES))
+    meant = {value: _ports_of(value) for key in ("publish", "expose") for value in wanted.get(key, ())}
 
     def keeps(container: Container) -> bool:
         return all(
-            (all if key == "label" else any)(_holds(container, key, value, times) for value in values)
+            (all if key == "label" else any)(_holds(container, key, value, times, meant) for value in values)
             for key, values in wanted.items()
         )
 
     return keeps
 
 
-def _holds(container: Container, key: str, value: str, times: Mapping[str, float]) -> bool:
+def _holds(
+    container: Container, key: str, value: str, times: Mapping[str, float], ports: Mapping[str, set[str]]
+) -> bool:
     record, state = container.record, container.state
     match key:
         case "id":
             return record.id.startswith(value)
         case "name":
-            return value in record.name
+            return _matches(value, record.name) or _matches(value, f"/{record.name}")
         case "status":
             return state_word(state) == value
         case "exited":
@@ -125,12 +133,33 @@ def _holds(container: Container, key: str, value: str, times: Mapping[str, float
             return record.created < times[value]
         case "since":
             return record.created > times[value]
+        case "publish":
+            return any(f"{port.container}/{port.protocol}" in ports[value] for port in record.ports)
+        case "expose":
+            return not ports[value].isdisjoint(record.exposed)
+        case "volume":
+            return any(value in (m.source, m.target) for m in record.options.mounts if m.kind != "tmpfs")
         case "label":
             name, equals, text = value.partition("=")
             return name in record.labels and (not equals or record.labels[name] == text)
     return value in (record.image, record.image_id, record.image.partition(":")[0]) or (
         len(value) >= 4 and record.image_id.removeprefix("sha256:").startswith(value)
     )
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """Anywhere in it, as a regular expression where it is one."""
+    try:
+        return re.search(pattern, name) is not None
+    except re.error:
+        return pattern in name
+
+
+def _ports_of(text: str) -> set[str]:
+    """Ports of containers, as in 80, 53/udp or 8000-8080. UsageError."""
+    from imagetool.runtime import ports
+
+    return {f"{port.container}/{port.protocol}" for port in ports.parse(text)}
 
 
 def image_names(containers: Sequence[Container], current: Mapping[str, str | None]) -> dict[str, str]:

@@ -11,9 +11,9 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from imagetool.units import time_text
+from unionfs.namedtuple import NamedTuple
 
 FILE = "log"
 LINE = 1 << 14  # bytes, as Docker's

@@ -111,7 +111,7 @@ def _host(store: Store, record: Record, directory: str, options: RunOptions) -> 
         cgroup_version=cgroups.version(),
         cgroup_path=remains.cgroup_path(record.id),
         capabilities=linux.bounding_set(),
-        devices=tuple(node for device in options.devices for node in devices.nodes(device)),
+        devices=tuple(_devices(options)),
         limits_devices=_limits_devices(record.runtime),
         files={f"/etc/{name}": f"{whose}/{name}" for name in _FILES},
         rootless=rootless.active(),
@@ -120,6 +120,15 @@ def _host(store: Store, record: Record, directory: str, options: RunOptions) -> 
         if seccomp.available(executors.filters(store))
         else None,
     )
+
+
+def _devices(options: RunOptions) -> list[devices.Node]:
+    """What was asked for; a privileged container sees all that this machine has, unless it brings a /dev."""
+    asked = [node for device in options.devices for node in devices.nodes(device)]
+    if not options.privileged or any(mount.target.rstrip("/") == "/dev" for mount in options.mounts):
+        return asked
+    there = {node.target for node in asked}
+    return [*asked, *(node for node in devices.every() if node.target not in there)]
 
 
 def _limits_devices(runtime: str) -> bool:

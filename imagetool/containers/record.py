@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from imagetool.errors import StoreError, UsageError
 from imagetool.runtime.devices import Device
 from imagetool.runtime.options import ImageDefaults, Mount, Resources, RunOptions
 from imagetool.runtime.ports import Port
 from imagetool.store import disk
+from unionfs.namedtuple import NamedTuple
 
 FILE = "container.json"
 STOP_SECONDS = 10

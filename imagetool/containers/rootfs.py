@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from collections.abc import Iterable
 from contextlib import suppress
 
 from imagetool.containers import limited, rootless
 from imagetool.containers.record import Record
 from imagetool.errors import StoreError
+from imagetool.serving import serve
 from imagetool.spec import Descriptor
 from imagetool.store import disk
 from imagetool.store.store import Store
 from unionfs import mountpoint
-from unionfs.errors import SetupError
-from unionfs.options import escape, is_known
 
 _END_WAIT = 10.0  # seconds for a server to let go of the RW layer after its mount is gone
 STUBS = (("/proc", True), ("/sys", True), ("/dev", True), ("/etc/hosts", False), ("/etc/hostname", False),
@@ -43,6 +41,8 @@ def lowers(store: Store, record: Record) -> list[str]:
 
 def mount(store: Store, record: Record, directory: str) -> None:
     """Mounts on DIRECTORY/rootfs; the server outlives this process. SetupError, ImageToolError: there is no mount."""
+    from unionfs.options import escape, is_known
+
     unmount(f"{directory}/rootfs")
     limited.attach(directory)
     with disk.errors("cannot prepare the container's files"):
@@ -65,29 +65,6 @@ def mount(store: Store, record: Record, directory: str) -> None:
             raise StoreError(f"--top {record.top}: this unionfs has no such top layer", hint="use --top auto")
         words.append(f"top={record.top}")
     serve(",".join(words), f"{directory}/rootfs")
-
-
-def serve(words: str, target: str) -> None:
-    """A daemon is forked from here, unless something has left threads: then from a new process."""
-    arguments = ["-o", words, "--", target]
-    if "trio" not in sys.modules:
-        from unionfs.cli import run
-
-        run(arguments)
-        return
-    import subprocess
-
-    command = [sys.executable, "-m", "unionfs", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=python_environment())
-    if done.returncode:
-        raise SetupError(done.stderr.strip().removeprefix("unionfs: ") or f"cannot mount on {target}")
-
-
-def python_environment() -> dict[str, str]:
-    """The environment in which another interpreter finds these packages."""
-    home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-    return os.environ | {"PYTHONPATH": path}
 
 
 def mountpoints(record: Record) -> list[tuple[str, bool]]:
@@ -154,17 +131,3 @@ def size(directory: str) -> int:
                     known.add(found.st_ino)
                     total += found.st_size
     return total
-
-
-def remove_tree(directory: str) -> None:
-    """However deep, and whatever its names: by names below descriptors."""
-    from unionfs import sysfd
-
-    parent, name = os.path.split(directory)
-    with disk.errors(f"cannot remove {directory}"):
-        fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with suppress(FileNotFoundError):
-                sysfd.remove_tree(fd, os.fsencode(name))
-        finally:
-            os.close(fd)

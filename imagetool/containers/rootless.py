@@ -9,7 +9,6 @@ namespace of the container that runs, or one of his own. Entering is for single-
 from __future__ import annotations
 
 import os
-import signal
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -81,11 +80,13 @@ def layer(record: Record, directory: str) -> DirLayer:
 
 def end_all(source: str) -> None:
     """Kills what still lives where a mount of this name is: the server, and who uses it, of a killed monitor."""
+    from signal import SIGKILL
+
     deadline = time.monotonic() + _LEAVING
     while (left := _inside(source)) and time.monotonic() < deadline:
         for pid in left:
             with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, SIGKILL)
         time.sleep(0.01)
 
 

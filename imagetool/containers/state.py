@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from typing import NamedTuple
 
 from imagetool.runtime import leases
 from imagetool.store import disk
+from unionfs.namedtuple import NamedTuple
 
 FILE = "state.json"
 LOST = 255  # the exit code of a container whose end nobody saw, as Docker has it
@@ -31,6 +31,7 @@ class State(NamedTuple):
     ports: tuple[tuple[str, int, int, str], ...] = ()  # as published: ip, host, container, protocol
     restarts: int = 0
     paused: bool = False
+    oom_killed: bool = False  # a process of it, for want of memory
 
     @property
     def running(self) -> bool:

@@ -12,14 +12,14 @@ import re
 import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from typing import NamedTuple
 
-from imagetool.containers.rootfs import remove_tree
 from imagetool.errors import NotFound, StoreError, UsageError
 from imagetool.runtime.inroot import open_in_root
 from imagetool.runtime.options import Mount
+from imagetool.serving import remove_tree
 from imagetool.store import disk
 from imagetool.store.store import Store
+from unionfs.namedtuple import NamedTuple
 
 _VALID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,252}")  # with its dot, the file of labels fits NAME_MAX
 _UNNAMED = re.compile(r"[0-9a-f]{64}")

@@ -9,7 +9,7 @@ from imagetool.errors import LimitExceeded
 from imagetool.gotemplate.functions import FUNCTIONS, Wrong
 from imagetool.gotemplate.lexer import fail
 from imagetool.gotemplate.parser import Block, Call, Jump, Literal, Nodes, Operand, Pipeline, Text
-from imagetool.gotemplate.values import Value, kind, show, truth
+from imagetool.gotemplate.values import Value, is_struct, kind, show, truth
 
 OUTPUT_MAX = 64 << 20
 """Characters."""
@@ -80,11 +80,9 @@ class Execution:
     def _range(self, block: Block, dot: Value) -> None:
         names = block.pipeline.names
         value = self._pipeline(block.pipeline._replace(names=()), dot)
-        pairs = list(self._pairs(value, block.pipeline.at))
-        if not pairs:
-            self._scoped(block.otherwise, dot)
-            return
-        for key, item in pairs:
+        pair = None
+        for pair in self._pairs(value, block.pipeline.at):
+            key, item = pair
             both = (item,) if len(names) == 1 else (key, item)
             self._scopes.append(dict(zip(names, both, strict=False)))
             try:
@@ -95,6 +93,8 @@ class Execution:
                 continue
             finally:
                 self._scopes.pop()
+        if pair is None:
+            self._scoped(block.otherwise, dot)
 
     def _pairs(self, value: Value, at: int) -> Iterable[tuple[Value, Value]]:
         match value:
@@ -150,10 +150,10 @@ class Execution:
         for name in fields:
             if not isinstance(value, Mapping):
                 fail(self._text, at, f"a {kind(value)} has no field {name!r}")
-            if name not in value:
+            if name not in value and is_struct(value):
                 there = ", ".join(sorted(map(str, value))[:40])
                 fail(self._text, at, f"there is no field {name!r}; there are: {there}")
-            value = value[name]
+            value = value.get(name)
         return value
 
     def _call(self, call: Call, dot: Value, piped: tuple[Value, ...]) -> Value:

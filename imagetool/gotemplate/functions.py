@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import operator
 import re
+import sys
 import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -42,7 +43,8 @@ def _length(value: Value) -> int:
 def _index(value: Value, *keys: Value) -> Value:
     for key in keys:
         if isinstance(value, Mapping):
-            value = value.get(key)
+            texts = all(isinstance(item, str) for item in value.values())
+            value = value.get(_text(key, "the key"), "" if texts else None)  # Go's zero value
         elif isinstance(value, (list, tuple)):
             number = _number(key, "the index")
             if not 0 <= number < len(value):
@@ -164,7 +166,8 @@ def _verb(verb: str, value: Value, flags: str, precision: str | None) -> str:
     if verb in "feg" and isinstance(value, (int, float)) and not isinstance(value, bool):
         return f"{value:.{6 if places is None else places}{verb}}"
     if verb == "c" and isinstance(value, int):
-        return chr(value)
+        sane = 0 <= value <= sys.maxunicode and not 0xD800 <= value < 0xE000
+        return chr(value) if sane else "\ufffd"
     return f"%!{verb}({kind(value)}={show(value)})"
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterator
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from imagetool.errors import UsageError
+from unionfs.namedtuple import NamedTuple
 
 
 class Token(NamedTuple):

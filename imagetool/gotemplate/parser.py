@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
-from typing import Any, NamedTuple
+import math
+from typing import Any
 
 from imagetool.gotemplate.functions import FUNCTIONS
 from imagetool.gotemplate.lexer import Token, fail, tokens
+from unionfs.namedtuple import NamedTuple
 
 _DEPTH = 64
 """Of nested blocks and parentheses."""
@@ -253,6 +255,14 @@ class _Parser:
 
 
 def _number(text: str) -> int | float:
+    """ValueError for what does not fit into Go's int64 or float64."""
+    value = _unbounded(text)
+    if not (math.isfinite(value) if isinstance(value, float) else -(2**63) <= value < 2**63):
+        raise ValueError
+    return value
+
+
+def _unbounded(text: str) -> int | float:
     try:
         return int(text, 0)
     except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 Value = Any
@@ -16,6 +17,11 @@ def to_json(value: Value) -> str:
 def truth(value: Value) -> bool:
     """Go's idea: false, 0, nil and what is empty are false."""
     return bool(value)
+
+
+def is_struct(value: Mapping[str, Value]) -> bool:
+    """Whether a name that it lacks is a mistake: Go's fields have capitals, keys of a map are whatever they are."""
+    return bool(value) and all(name[:1].isupper() for name in value)
 
 
 def show(value: Value) -> str:
@@ -55,6 +61,6 @@ def _inner(value: Value) -> str:
 
 def _float(value: float) -> str:
     """%v: the shortest form; an exponent below 1e-4 and from 1e21 on."""
-    if value == int(value) and abs(value) < 1e21:
+    if abs(value) < 1e21 and value == int(value):
         return str(int(value))
     return repr(value)

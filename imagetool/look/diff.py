@@ -6,11 +6,11 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
-from typing import NamedTuple
 
 from imagetool.archive.data import extents_of, pieces
 from imagetool.archive.tree import Item, Tree, of_tars
 from unionfs.layers.base import Source
+from unionfs.namedtuple import NamedTuple
 
 
 class Change(NamedTuple):

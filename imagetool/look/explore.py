@@ -10,7 +10,6 @@ import stat
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import NamedTuple
 
 from imagetool.digest import Digest
 from imagetool.look.history import steps
@@ -21,6 +20,7 @@ from unionfs.errors import LayerError
 from unionfs.layers.base import Entry
 from unionfs.layers.tarball import TarLayer, open_tar_layer
 from unionfs.model import Mark
+from unionfs.namedtuple import NamedTuple
 
 Path = tuple[bytes, ...]
 

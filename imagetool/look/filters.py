@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from imagetool.digest import Digest
 from imagetool.errors import ImageToolError, Malformed, UsageError
 from imagetool.look.listing import Image, Row
 from imagetool.units import parse_time
+from unionfs.namedtuple import NamedTuple
 
 KINDS = ("before", "dangling", "label", "reference", "since", "until")
 

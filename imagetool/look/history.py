@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from imagetool import mutate
 from imagetool.digest import Digest
 from imagetool.errors import NotFound
 from imagetool.store import layers
 from imagetool.store.read import Image
 from imagetool.store.store import Store
+from unionfs.namedtuple import NamedTuple
 
 
 class Step(NamedTuple):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from imagetool import digest as digests
 from imagetool.digest import Digest
 from imagetool.errors import ImageToolError
 from imagetool.store.summary import Summary
 from imagetool.units import parse_time, since_text, size_text
+from unionfs.namedtuple import NamedTuple
 
 NONE = "<none>"
 

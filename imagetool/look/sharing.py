@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import NamedTuple
 
 from imagetool.digest import Digest
 from imagetool.look import listing
 from imagetool.look.history import layer_size
 from imagetool.store import read
 from imagetool.store.store import Store
+from unionfs.namedtuple import NamedTuple
 
 
 class Share(NamedTuple):

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import h11
 
@@ -26,6 +26,7 @@ from imagetool.registry.outgoing import Options
 from imagetool.registry.tls import Certificates
 from imagetool.registry.urls import Origin
 from imagetool.spec import Descriptor, Manifest
+from unionfs.namedtuple import NamedTuple
 
 if TYPE_CHECKING:
     from imagetool.store.store import Store

@@ -7,7 +7,6 @@ plain. A token is used for the registry that asked for it and for the scope it w
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import NamedTuple
 from urllib.parse import urlencode
 
 import trio
@@ -20,6 +19,7 @@ from imagetool.registry.credentials import Credentials
 from imagetool.registry.retry import retrying
 from imagetool.registry.transport import Body, Request, Transport, check_status
 from imagetool.registry.urls import Origin, Url
+from unionfs.namedtuple import NamedTuple
 
 MAX_TOKEN = 1 << 20
 DEFAULT_SECONDS = 60  # a token that names no life time lives this long (token specification)

@@ -7,9 +7,9 @@ is therefore a token that no `=` follows. What is ambiguous (a parameter twice) 
 import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
 from imagetool.registry.errors import ChallengeError
+from unionfs.namedtuple import NamedTuple
 
 MAX_HEADER = 16 << 10  # servers send some hundred bytes; h11 stops a header block at 100 KiB
 

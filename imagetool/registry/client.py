@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import NamedTuple
 from urllib.parse import quote
 
 import trio
@@ -16,6 +15,7 @@ from imagetool.registry.errors import ChallengeError, TransportError, Untrusted,
 from imagetool.registry.retry import Policy, retrying
 from imagetool.registry.transport import Body, Request, Response, Transport, check_status
 from imagetool.registry.urls import Url
+from unionfs.namedtuple import NamedTuple
 
 MAX_ERROR = 64 << 10  # of an error's body; what says more is not read
 RENEWALS = 2  # answers to 401 for one request: a stale token, then a fresh one

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from imagetool import reference as references
 from imagetool.errors import RegistryError, UsageError
 from imagetool.reference import Reference
+from unionfs.namedtuple import NamedTuple
 
 SYSTEM = "/etc/containers"
 API_HOSTS = {"docker.io": "registry-1.docker.io"}

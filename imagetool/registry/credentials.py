@@ -12,10 +12,11 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from imagetool.errors import RegistryError, UsageError
 from imagetool.registry.errors import clean
+from unionfs.namedtuple import NamedTuple
 
 DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 IDENTITY_TOKEN_USER = "<token>"

@@ -54,7 +54,12 @@ def words(body: bytes) -> str:
         rows = [(str(row.get("code", "")), str(row.get("message", ""))) for row in errors]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return ""
-    return clean("; ".join(f"{code.lower().replace('_', ' ')}: {text}" for code, text in rows[:3]))
+    return clean("; ".join(_row(code.lower().replace("_", " "), text) for code, text in rows[:3]))
+
+
+def _row(code: str, text: str) -> str:
+    """Many registries say the same twice."""
+    return text if text.lower().startswith(code) else f"{code}: {text}"
 
 
 def for_status(status: int, what: str, host: str, body: bytes = b"") -> RegistryError:

@@ -23,16 +23,17 @@ def deadline(url: Url, seconds: float) -> Iterator[trio.CancelScope]:
 
 
 @contextmanager
-def mapped(url: Url) -> Iterator[None]:
-    """httpcore2's errors as ours: one line, and whether to try again."""
+def mapped(url: Url, proxy: str = "") -> Iterator[None]:
+    """httpcore2's errors as ours: one line, and whether to try again. `proxy` is what a connection is made to."""
     who = url.origin.authority
     try:
         yield
     except httpcore2.TimeoutException as error:
         doing = "connect to" if isinstance(error, httpcore2.ConnectTimeout) else "hear from"
-        raise TransportError(f"could not {doing} {who} in time", transient=True) from error
+        by_way = f" by way of the proxy {proxy}" if proxy else ""
+        raise TransportError(f"could not {doing} {who}{by_way} in time", transient=True) from error
     except httpcore2.ConnectError as error:
-        raise _connect_error(url, error) from error
+        raise _connect_error(url, proxy, error) from error
     except (httpcore2.NetworkError, httpcore2.RemoteProtocolError) as error:
         text = f"connection to {who} broke: {_reason(error)}"
         raise TransportError(text, transient=True) from error
@@ -42,13 +43,16 @@ def mapped(url: Url) -> Iterator[None]:
         raise TransportError(f"cannot send a request to {who}: {clean(str(error))}") from error
 
 
-def _connect_error(url: Url, error: BaseException) -> TransportError:
+def _connect_error(url: Url, proxy: str, error: BaseException) -> TransportError:
     who = url.origin.authority
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             text = f"the certificate of {who} is not trusted: {cause.verify_message}"
-            return Untrusted(text, hint=f"put its authority into certs.d/{who}/ca.crt")
+            return Untrusted(
+                text,
+                hint=f"put its authority into /etc/containers/certs.d/{who}/ca.crt, or the same below ~/.config",
+            )
     for cause in causes:
         if isinstance(cause, ssl.SSLError):
             reason = (cause.reason or "handshake failed").replace("_", " ").lower()
@@ -57,6 +61,8 @@ def _connect_error(url: Url, error: BaseException) -> TransportError:
     refused = any(isinstance(cause, ConnectionRefusedError) for cause in causes)
     unknown = any(isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN for cause in causes)
     hint = "is the registry running?" if refused else "is the name right?" if unknown else ""
+    if proxy:
+        who, hint = f"the proxy {proxy}", "see HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the environment"
     text = f"cannot connect to {who}: {_reason(error)}"
     return TransportError(text, hint=hint, transient=not (refused or unknown))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import trio
 
@@ -14,6 +13,7 @@ from imagetool.registry.transport import Request, Timeouts, Transport, check_sta
 from imagetool.registry.urls import parse
 from imagetool.store import disk
 from imagetool.store.limits import LIMITS, Budget
+from unionfs.namedtuple import NamedTuple
 
 _ENDLESS = LIMITS._replace(layer_size=1 << 62)
 _WORDS = 64 << 10  # bytes of an error's body that are read

@@ -3,7 +3,7 @@
 Nothing here reaches the network.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from imagetool import digest as digests
 from imagetool import mediatypes
@@ -11,6 +11,7 @@ from imagetool.digest import Digest
 from imagetool.errors import ImageToolError, NotFound
 from imagetool.reference import Reference
 from imagetool.spec import Config, Descriptor, Index, Manifest, Platform, parse_document
+from unionfs.namedtuple import NamedTuple
 
 if TYPE_CHECKING:
     from imagetool.store.lease import Lease

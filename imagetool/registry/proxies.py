@@ -5,11 +5,11 @@ HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY in either case; loopback is neve
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from imagetool.errors import UsageError
 from imagetool.registry.urls import Origin, is_loopback
+from unionfs.namedtuple import NamedTuple
 
 
 class Proxy(NamedTuple):

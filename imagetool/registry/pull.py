@@ -5,7 +5,7 @@ that somebody else is fetching is waited for. What came before a cut or a kill i
 """
 
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -20,6 +20,7 @@ from imagetool.registry.repository import Document, Repository
 from imagetool.registry.transfer import fetch, small_blob, tasks
 from imagetool.spec import Config, Descriptor, Index, Manifest, Platform, parse_document
 from imagetool.store.limits import LIMITS, Limits
+from unionfs.namedtuple import NamedTuple
 
 if TYPE_CHECKING:
     from imagetool.store.ingest import Ingest

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NamedTuple
 
 from imagetool import digest as digests
 from imagetool import mediatypes
@@ -19,6 +18,7 @@ from imagetool.registry.client import OK, Registry, path
 from imagetool.registry.transport import Response, check_status
 from imagetool.registry.urls import Url
 from imagetool.spec import MAX_DOCUMENT, Descriptor
+from unionfs.namedtuple import NamedTuple
 
 PAGE = 1 << 20  # bytes of one page of a list
 PAGES = 10_000  # of one list: an endless one has to end somewhere

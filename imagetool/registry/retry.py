@@ -7,12 +7,13 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import trio
 
 from imagetool.errors import RegistryError
 from imagetool.registry.errors import Busy, TransportError, clean
+from unionfs.namedtuple import NamedTuple
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

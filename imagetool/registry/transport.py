@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 import httpcore2
 import trio
@@ -22,6 +22,7 @@ from imagetool.registry.failures import deadline, mapped
 from imagetool.registry.retry import TRANSIENT, Policy
 from imagetool.registry.tls import Certificates
 from imagetool.registry.urls import PORTS, Origin, Url
+from unionfs.namedtuple import NamedTuple
 
 MAX_REDIRECTS = 10  # as Go's client and curl's usual limit
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -185,7 +186,8 @@ class Transport:
         origin = request.url.origin
         pool = self._pool(origin, request.verify)
         limit = self.timeouts.connect + (self.timeouts.commit if request.slow else self.timeouts.answer)
-        with mapped(request.url), deadline(request.url, limit) as scope:
+        proxy = proxies.choose(self._environ, origin)
+        with mapped(request.url, proxy.url if proxy else ""), deadline(request.url, limit) as scope:
             raw = await pool.handle_async_request(self._raw_request(request, scope, limit))
             return Response(raw, request, self.timeouts)
 

@@ -5,7 +5,7 @@ broke begins again: what a registry keeps of one differs from registry to regist
 """
 
 from collections.abc import AsyncIterator, Callable
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 from urllib.parse import urlencode
 
 import trio
@@ -21,6 +21,7 @@ from imagetool.registry.retry import pause
 from imagetool.registry.transport import Body, check_status
 from imagetool.registry.urls import Url
 from imagetool.spec import Descriptor
+from unionfs.namedtuple import NamedTuple
 
 READ = 1 << 20  # bytes of a blob in memory at once
 CHUNK = 32 << 20  # of an upload in chunks; servers before a registry rarely allow less

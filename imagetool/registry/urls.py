@@ -1,10 +1,10 @@
 """PURE: the URLs that a registry client follows, and which of them may see its credentials."""
 
 import re
-from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from imagetool.errors import RegistryError
+from unionfs.namedtuple import NamedTuple
 
 MAX_URL = 16 << 10  # signed CDN addresses take one or two KiB
 PORTS = {"http": 80, "https": 443}

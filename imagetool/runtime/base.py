@@ -9,10 +9,11 @@ import signal
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from imagetool.errors import Malformed, NotFound
 from imagetool.runtime.errors import SandboxError
+from unionfs.namedtuple import NamedTuple
 
 
 class Stdio(NamedTuple):

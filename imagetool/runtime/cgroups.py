@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from imagetool.runtime.errors import SandboxError
+from unionfs.namedtuple import NamedTuple
 
 ROOT = "/sys/fs/cgroup"
 V1 = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "pids")
@@ -32,11 +32,15 @@ def version() -> int:
     """2, 1, or 0 if no cgroup can be made by this process."""
     if os.path.exists(f"{ROOT}/cgroup.controllers"):
         return 2 if os.access(ROOT, os.W_OK) and _delegated() else 0
-    return (
-        1
-        if any(os.access(f"{ROOT}/{name}", os.W_OK) and os.path.ismount(f"{ROOT}/{name}") for name in V1)
-        else 0
-    )
+    return 1 if any(os.access(f"{ROOT}/{name}", os.W_OK) and _is_mounted(name) for name in V1) else 0
+
+
+def hierarchies() -> list[tuple[str, ...]]:
+    """Version 1: the controllers for which containers have cgroups, those together that are mounted so; else none."""
+    if version() != 1:
+        return []
+    rows = [tuple(line.split(":")[1].split(",")) for line in _read("/proc/self/cgroup").splitlines()]
+    return [names for names in rows if any(name in V1 and _is_mounted(name) for name in names)]
 
 
 def settings_v1(resources: Mapping[str, Any]) -> list[Setting]:
@@ -100,7 +104,7 @@ class Cgroup:
         if self._version == 2:
             return [ROOT + self.path]
         if self._version == 1:
-            return [f"{ROOT}/{name}{self.path}" for name in V1 if os.path.ismount(f"{ROOT}/{name}")]
+            return [f"{ROOT}/{name}{self.path}" for name in V1 if _is_mounted(name)]
         return []
 
     def add(self, pid: int) -> None:
@@ -139,11 +143,20 @@ class Cgroup:
             self._limit(swap)
             self._limit(resources)
 
+    def oom_killed(self) -> bool:
+        """Whether the kernel has killed a member for want of memory."""
+        events = f"{ROOT}{self.path}/memory.events" if self._version == 2 else \
+            f"{ROOT}/memory{self.path}/memory.oom_control"  # fmt: skip
+        rows = (line.split() for line in _read(events).splitlines())
+        return any(name == "oom_kill" and count != "0" for name, count in rows)
+
     def kill(self) -> None:
         """SIGKILL to every member."""
+        from signal import SIGKILL  # whoever only looks need not wait for it
+
         for pid in self.pids():
             try:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, SIGKILL)
             except ProcessLookupError:
                 continue
 
@@ -171,6 +184,11 @@ class Cgroup:
                 raise SandboxError(f"cannot set {file}: this machine has no such control") from error
             except OSError as error:
                 raise SandboxError(f"cannot set {file} to {text}: {error.strerror}") from error
+
+
+def _is_mounted(name: str) -> bool:
+    """Controllers that are mounted together have links to one directory."""
+    return os.path.ismount(os.path.realpath(f"{ROOT}/{name}"))
 
 
 def _device(row: Mapping[str, Any]) -> Setting:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from typing import NamedTuple
+from contextlib import suppress
 
 from imagetool.errors import NotFound, UsageError
+from imagetool.runtime import defaults
+from unionfs.namedtuple import NamedTuple
 
 _ACCESS = frozenset("rwm")
 
@@ -65,13 +67,21 @@ def nodes(device: Device) -> list[Node]:
     return found
 
 
+def every() -> list[Node]:
+    """All of this machine, for a privileged container, but for those that each container has of its own."""
+    own = {*defaults.DEVICES, *(name for name, _ in defaults.SYMLINKS), "/dev/console"}
+    found = _below(Device("/dev", "/dev"))
+    return [node for node in found if node.target not in own and not node.target.startswith("/dev/pts/")]
+
+
 def _below(device: Device) -> Iterator[Node]:
     for folder, _, files in os.walk(device.host):
         for name in sorted(files):
             path = f"{folder}/{name}"
-            if stat.S_IFMT(os.lstat(path).st_mode) in (stat.S_IFCHR, stat.S_IFBLK):
-                inside = os.path.relpath(path, device.host)
-                yield _node(path, f"{device.container.rstrip('/')}/{inside}", device.access)
+            with suppress(FileNotFoundError):  # devices come and go
+                if stat.S_IFMT(os.lstat(path).st_mode) in (stat.S_IFCHR, stat.S_IFBLK):
+                    inside = os.path.relpath(path, device.host)
+                    yield _node(path, f"{device.container.rstrip('/')}/{inside}", device.access)
 
 
 def _node(source: str, target: str, access: str) -> Node:

@@ -62,6 +62,8 @@ def _report(code: int, text: str, path: object) -> None:
 def _become(request: dict[str, Any]) -> None:
     if request["init"]:
         from imagetool.runtime import initproc  # costs an import that most containers need not pay
+
+        initproc.look_like(request["process"]["args"])
     _forget_the_host()
     process = request["process"]
     if process["oom_score_adj"] is not None:

@@ -10,9 +10,9 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
 
 from imagetool.runtime.errors import NetworkError
+from unionfs.namedtuple import NamedTuple
 
 
 class Lease(NamedTuple):

@@ -212,7 +212,7 @@ class _Rules:
     def refused(self) -> str:
         """Why the rules are not in force; "" if they are."""
         if self._nft is None:
-            return "nft is not installed"
+            return "nft is not installed (package nftables)"
         error = cast(IO[str], self._nft.stderr).read().strip().partition("\n")[0]
         return error or "nft failed" if self._nft.wait() else ""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from contextlib import suppress
 from types import TracebackType
 from typing import IO, Any, cast
@@ -16,6 +15,7 @@ from typing import IO, Any, cast
 from imagetool.runtime import leases
 from imagetool.runtime.errors import NetworkError
 from imagetool.runtime.leases import Lease
+from unionfs import interpreter
 
 BRIDGE = "imagetool0"
 SUBNET = "10.213.0.0/16"
@@ -26,16 +26,14 @@ class Netlink:
     """The helper program. Start it early: its imports then overlap with the rest of a container's start."""
 
     def __init__(self) -> None:
-        package = os.path.realpath(f"{os.path.dirname(__file__)}/../..")
-        boot = (
-            f"import sys; sys.path.insert(0, {package!r}); from imagetool.runtime.netlink import main; main()"
-        )
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", boot], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True,
-        )  # fmt: skip
-
         self.notes: list[str] = []  # what a container will miss, for its user
+        self._start()
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(
+            interpreter.command("imagetool.runtime.netlink"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, env=interpreter.environment(),
+        )  # fmt: skip
         self._in, self._out = cast(IO[str], self._process.stdin), cast(IO[str], self._process.stdout)
         self._errors = cast(IO[str], self._process.stderr)
 
@@ -47,6 +45,10 @@ class Netlink:
     ) -> None:
         self.close()
         self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -74,8 +76,15 @@ class Netlink:
             raise NetworkError(f"cannot {operation} the container's network: {text}")
 
     def leave(self, operation: str, **request: Any) -> None:
-        """The last thing that is asked, without waiting: the helper goes on by itself, and then goes."""
-        with suppress(BrokenPipeError):
+        """The last thing that is asked, without waiting: the helper goes on by itself, and then goes.
+
+        One that was killed before is started anew.
+        """
+        try:
+            self._say(operation, request)
+        except BrokenPipeError:
+            self.__exit__(None, None, None)
+            self._start()
             self._say(operation, request)
         self.close()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from imagetool.errors import UsageError
 from imagetool.runtime.devices import Device
+from unionfs.namedtuple import NamedTuple
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _MOUNT_KEYS = {
@@ -15,6 +17,7 @@ _MOUNT_KEYS = {
     "tmpfs-size": "size", "tmpfs-mode": "mode", "bind-nonrecursive": "nonrecursive",
     "volume-nocopy": "nocopy",
 }  # fmt: skip
+_LEAST_MEMORY = 6 << 20
 _PROPAGATION = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
 
 
@@ -109,6 +112,14 @@ def parse_size(text: str) -> int:
     return int(size)
 
 
+def parse_memory(text: str) -> int:
+    """`--memory`; "" and "0" are no limit. Docker's least is ours: in less nothing starts."""
+    size = parse_size(text or "0")
+    if 0 < size < _LEAST_MEMORY:
+        raise UsageError(f"memory limit {text} is too small", hint="Minimum memory limit allowed is 6MB")
+    return size
+
+
 def parse_swap(text: str) -> int:
     """`--memory-swap`: bytes of memory and swap; "-1" is unlimited swap, "" and "0" are nothing asked."""
     return -1 if text == "-1" else parse_size(text or "0")
@@ -137,6 +148,8 @@ def parse_ulimit(text: str) -> tuple[str, int, int]:
         raise UsageError(
             f"invalid ulimit {text!r}", hint="NAME=SOFT[:HARD], such as nofile=1024:2048"
         ) from None
+    if not hasattr(resource, f"RLIMIT_{name.upper()}"):
+        raise UsageError(f"invalid ulimit type: {name}", hint="those of getrlimit(2), such as nofile")
     if limits[1] != -1 and (limits[0] == -1 or limits[0] > limits[1]):
         raise UsageError(f"ulimit {text!r}: the soft limit is above the hard one")
     return name.lower(), *limits

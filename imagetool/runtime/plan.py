@@ -7,13 +7,14 @@ config-linux.md). What could not be isolated is said in `Plan.notes`, one senten
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from imagetool.errors import UsageError
 from imagetool.runtime import capabilities, defaults
 from imagetool.runtime.devices import Node
 from imagetool.runtime.options import ImageDefaults, Mount, Resources, RunOptions
 from imagetool.runtime.users import User
+from unionfs.namedtuple import NamedTuple
 
 Spec = dict[str, Any]
 
@@ -37,6 +38,11 @@ class Host(NamedTuple):
     limits_devices: bool = False  # whether rules for them hold
     files: Mapping[str, str] = {}  # target -> file on the host: /etc/hosts, /etc/hostname, /etc/resolv.conf
     seccomp: Mapping[str, Any] | None = None  # the profile for seccomp="default"; None: it cannot be loaded
+
+    @property
+    def guards_devices(self) -> bool:
+        """Whether a device that a container sees may be no more to it than its rules, or its user, allow."""
+        return self.limits_devices or self.rootless
 
 
 class Plan(NamedTuple):
@@ -250,16 +256,24 @@ def _device_rules(privileged: bool, nodes: tuple[Node, ...]) -> list[Spec]:
 
 
 def _mounts(options: RunOptions, host: Host, chroot: bool) -> list[Spec]:
-    """The system's mounts, then the host's files, then the user's, parents before children."""
+    """The system's mounts, then the host's files, then the user's, parents before children.
+
+    What the user's would cover is left out; but in a /dev of his there are terminals, and the devices he asks for.
+    """
     # Read-only: a device opens for writing all the same, but the machine's node keeps its mode and owner.
     devices = [_entry(n.target, "bind", n.source, "bind", "nosuid", "noexec", "ro") for n in host.devices]
     files = [_entry(target, "bind", source, "bind", "private") for target, source in host.files.items()]
-    asked = [_asked(m) for m in sorted(options.mounts, key=lambda m: m.target.rstrip("/").count("/"))]
+    asked = [
+        _asked(m, devices=options.privileged or (m.target.rstrip("/") == "/dev" and host.guards_devices))
+        for m in sorted(options.mounts, key=lambda m: m.target.rstrip("/").count("/"))
+    ]
     targets = {m["destination"].rstrip("/") for m in asked}
-    first = [
+    system = [
         m for m in _system_mounts(options, host, chroot) + devices + files if m["destination"] not in targets
     ]
-    return first + asked
+    covered = [m for m in system if any(m["destination"].startswith(f"{target}/") for target in targets)]
+    on_top = [m for m in covered if m["destination"] == "/dev/pts" or m in devices]
+    return [*(m for m in system if m not in covered), *asked, *on_top]
 
 
 def _system_mounts(options: RunOptions, host: Host, chroot: bool) -> list[Spec]:
@@ -285,12 +299,13 @@ def _system_mounts(options: RunOptions, host: Host, chroot: bool) -> list[Spec]:
         by_type["/dev/shm"] = _entry("/dev/shm", "bind", "/dev/shm", "rbind", *sealed)
         if chroot:
             del by_type["/dev/mqueue"]
-    if host.cgroup_version == 2 and not chroot:
+    if host.cgroup_version and not chroot:
         by_type["/sys/fs/cgroup"] = _entry("/sys/fs/cgroup", "cgroup", "cgroup", *sealed, "ro")
     return list(by_type.values())
 
 
-def _asked(mount: Mount) -> Spec:
+def _asked(mount: Mount, *, devices: bool) -> Spec:
+    """`devices`: those in it may be opened."""
     if mount.target.rstrip("/") == "/proc" or mount.target.startswith("/proc/"):
         raise UsageError(f"cannot mount on {mount.target}: it is the container's view of its processes")
     access = ("ro",) if mount.readonly else ("rw",)
@@ -299,7 +314,8 @@ def _asked(mount: Mount) -> Spec:
         return _entry(mount.target, "tmpfs", "tmpfs", "nosuid", "nodev", *_without_noexec(options), *access)
     bind = "bind" if "nonrecursive" in mount.options else "rbind"
     spread = () if any(o.endswith(("private", "slave", "shared")) for o in options) else ("rprivate",)
-    return _entry(mount.target, "bind", mount.source, bind, "nodev", *spread, *options, *access)
+    sealed = () if devices else ("nodev",)
+    return _entry(mount.target, "bind", mount.source, bind, *sealed, *spread, *options, *access)
 
 
 def _without_noexec(options: tuple[str, ...]) -> tuple[str, ...]:

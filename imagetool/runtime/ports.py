@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from imagetool.errors import UsageError
+from unionfs.namedtuple import NamedTuple
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
 
 PROTOCOLS = ("tcp", "udp")
 _FALLBACK_SERVERS = ("8.8.8.8", "8.8.4.4")  # Docker's, where the host names only itself
@@ -74,7 +77,7 @@ def resolv_conf(
 
 def _is_loopback(line: str) -> bool:
     try:
-        return ipaddress.ip_address(line.split()[1].partition("%")[0]).is_loopback
+        return _parsed(line.split()[1].partition("%")[0]).is_loopback
     except (IndexError, ValueError):
         return True
 
@@ -91,9 +94,15 @@ def _range(text: str, whole: str) -> list[int]:
 
 def _address(ip: str, whole: str) -> str:
     try:
-        return str(ipaddress.ip_address(ip)) if ip else "0.0.0.0"
+        return str(_parsed(ip)) if ip else "0.0.0.0"
     except ValueError:
         raise _invalid(whole) from None
+
+
+def _parsed(address: str) -> IPv4Address | IPv6Address:
+    from ipaddress import ip_address  # most containers have no ports
+
+    return ip_address(address)
 
 
 def _invalid(text: str) -> UsageError:

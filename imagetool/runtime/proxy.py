@@ -12,13 +12,14 @@ import queue
 import socket
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import trio
 
 from imagetool.runtime import linux
 from imagetool.runtime.errors import NetworkError
 from imagetool.runtime.ports import Port
+from unionfs.namedtuple import NamedTuple
 
 _CHUNK = 1 << 16
 _DATAGRAM = 65535

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imagetool.errors import Malformed
@@ -40,10 +40,15 @@ _PINNED = ("/proc", "/sys", "/dev")  # below these no link is followed
 _INFINITY = (1 << 64) - 1
 
 
-def create(spec: Mapping[str, Any], bundle: str, seccomp: bytes = b"") -> Request:
-    """The request for a new container. `seccomp` is the filter's BPF program; Malformed for a bad spec."""
+def create(
+    spec: Mapping[str, Any], bundle: str, seccomp: bytes = b"", hierarchies: Sequence[Sequence[str]] = ()
+) -> Request:
+    """The request for a new container. `seccomp` is the filter's BPF program; Malformed for a bad spec.
+
+    `hierarchies`: the controllers of each, where cgroups are of version 1.
+    """
     try:
-        return _create(spec, bundle, seccomp)
+        return _create(spec, bundle, seccomp, hierarchies)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Malformed(f"{bundle}/config.json breaks the runtime specification: {error!r}") from error
 
@@ -69,11 +74,15 @@ def private_namespaces(spec: Mapping[str, Any]) -> int:
     return _flags(spec["linux"]["namespaces"])
 
 
-def _create(spec: Mapping[str, Any], bundle: str, seccomp: bytes) -> Request:
+def _create(
+    spec: Mapping[str, Any], bundle: str, seccomp: bytes, hierarchies: Sequence[Sequence[str]]
+) -> Request:
     part = spec["linux"]
     notes = spec.get("annotations", {})
     new = [n for n in part["namespaces"] if not n.get("path")]
     flags = _flags(new)
+    mounts = spec.get("mounts", [])
+    groups = [m["destination"] for m in mounts if m.get("type") == "cgroup" and hierarchies]
     restricted = bool(
         part.get("maskedPaths")
     )  # an unrestricted ("privileged") container opens devices itself
@@ -90,9 +99,10 @@ def _create(spec: Mapping[str, Any], bundle: str, seccomp: bytes) -> Request:
         "readonly": bool(spec["root"].get("readonly")),
         "nodev": restricted,
         "change_root": "move" if notes.get("imagetool.isolation") == "chroot" else "pivot",
-        "mounts": [step for m in spec.get("mounts", []) for step in mount_step(m, bundle)],
+        "mounts": [step for m in mounts for step in mount_step(m, bundle, hierarchies)],
         "devices": list(defaults.DEVICES),
-        "symlinks": list(defaults.SYMLINKS),
+        "symlinks": [*defaults.SYMLINKS, *(link for place in groups for link in _links(place, hierarchies))],
+        "sealed": groups,
         "masked": list(part.get("maskedPaths", [])),
         "readonly_paths": list(part.get("readonlyPaths", [])),
         "hostname": spec.get("hostname", ""),
@@ -101,8 +111,13 @@ def _create(spec: Mapping[str, Any], bundle: str, seccomp: bytes) -> Request:
     }
 
 
-def mount_step(mount: Mapping[str, Any], bundle: str) -> list[Request]:
-    """One mount as `rootfs` takes it. An unknown option goes to the file system, as with mount(8)."""
+def mount_step(
+    mount: Mapping[str, Any], bundle: str, hierarchies: Sequence[Sequence[str]] = ()
+) -> list[Request]:
+    """One mount as `rootfs` takes it. An unknown option goes to the file system, as with mount(8).
+
+    That of cgroups is many in version 1: a tmpfs, sealed in the end, with each hierarchy in it.
+    """
     options, target = mount.get("options", []), mount["destination"]
     on, off, propagation = 0, 0, 0
     for option in options:
@@ -120,8 +135,24 @@ def mount_step(mount: Mapping[str, Any], bundle: str) -> list[Request]:
     data = [o.partition("=") for o in options if o not in _SET and o not in _CLEAR and o not in _NOT_DATA
             and o.removeprefix("r") not in _PROPAGATION]  # fmt: skip
     rows = [(key.encode(), value.encode() if equals else None) for key, equals, value in data]
+    if mount["type"] == "cgroup" and hierarchies:
+        return _hierarchies({"target": target, "links": links, "options": rows, "on": on}, hierarchies)
     kind = "cgroup2" if mount["type"] == "cgroup" else mount["type"]
     return [{"kind": kind, "target": target, "links": links, "options": rows, "on": on}]
+
+
+def _hierarchies(mount: Request, hierarchies: Sequence[Sequence[str]]) -> list[Request]:
+    base = mount | {"kind": "tmpfs", "options": [(b"mode", b"755")], "on": mount["on"] & ~linux.ATTR_RDONLY}
+    return [base] + [
+        mount | {"kind": "cgroup", "target": f"{mount['target']}/{','.join(names)}",
+                 "options": [(name.encode(), None) for name in names]}
+        for names in hierarchies
+    ]  # fmt: skip
+
+
+def _links(place: str, hierarchies: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
+    """Controllers that are mounted together are found by the name of each."""
+    return [(f"{place}/{name}", ",".join(names)) for names in hierarchies if len(names) > 1 for name in names]
 
 
 def _process(process: Mapping[str, Any], seccomp: bytes) -> Request:

@@ -35,6 +35,8 @@ def build(request: dict[str, Any]) -> int:
         _explained(f"showing {path}", _make_device if own else _bind_device, root, path)
     for name, target in request["symlinks"]:
         _explained(f"making {name}", _symlink, root, name, target)
+    for path in request["sealed"]:
+        _explained(f"protecting {path}", _seal, root, path)
     for path in request["masked"]:
         _explained(f"masking {path}", _mask, root, path)
     for path in request["readonly_paths"]:
@@ -208,6 +210,12 @@ def _make_readonly(root: int, path: str) -> None:
     linux.set_mount(tree, on=linux.ATTR_RDONLY, recursive=True)
     linux.attach(tree, place)
     _close(tree, place)
+
+
+def _seal(root: int, path: str) -> None:
+    place = open_in_root(root, path, links=False)
+    linux.set_mount(place, on=linux.ATTR_RDONLY)
+    os.close(place)
 
 
 def _existing(root: int, path: str) -> int | None:

@@ -16,12 +16,13 @@ import struct
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from imagetool.runtime import linux, request, sealed, userns, wire
+from imagetool.runtime import cgroups, linux, request, sealed, userns, wire
 from imagetool.runtime.base import Container, Stdio, load_spec
 from imagetool.runtime.cgroups import Cgroup
 from imagetool.runtime.errors import CommandNotFound, NotExecutable, SandboxError
+from unionfs.namedtuple import NamedTuple
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 _BOOT = (  # the package's own __init__ offers everything to callers; the helper needs two of its directories
@@ -58,7 +59,7 @@ class Builtin:
 
     def _create(self, bundle: Path, stdio: Stdio) -> Container:
         spec = load_spec(bundle)
-        asked = request.create(spec, str(bundle), self._filter(spec))
+        asked = request.create(spec, str(bundle), self._filter(spec), cgroups.hierarchies())
         cgroup = Cgroup.create(spec["linux"]["cgroupsPath"], spec["linux"].get("resources", {})) \
             if "cgroupsPath" in spec["linux"] else None  # fmt: skip
         try:

@@ -14,9 +14,10 @@ import termios
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from typing import Any
 
 from imagetool.errors import UsageError
+from unionfs.namedtuple import NamedTuple
 
 DEFAULT_DETACH = "ctrl-p,ctrl-q"
 _CHUNK = 1 << 16
@@ -63,25 +64,37 @@ def parse_keys(text: str) -> bytes:
 
 @contextmanager
 def raw_mode(fd: int) -> Iterator[None]:
-    """The terminal passes every key on; restored whatever happens, a deadly signal included."""
+    """The terminal passes every key on; restored whatever happens, SIGKILL included."""
     before = termios.tcgetattr(fd)
-    restore = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
+    with _guard(fd, before):
+        try:
+            tty.setraw(fd, termios.TCSADRAIN)  # what was typed ahead is kept
+            yield
+        finally:
+            termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
-    def die(number: int, _frame: object) -> None:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
-        signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
 
-    for number, handler in restore.items():
-        if handler is signal.SIG_DFL:
-            signal.signal(number, die)
+@contextmanager
+def _guard(fd: int, before: list[Any]) -> Iterator[None]:
+    """A process that sees this one end, and undoes what it could not; in a session that no key's signal reaches."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            os.dup2(fd, 0)
+            os.dup2(reader, 1)
+            os.closerange(2, os.sysconf("SC_OPEN_MAX"))
+            os.read(1, 1)  # nothing ever comes but the end
+            termios.tcsetattr(0, termios.TCSADRAIN, before)
+        finally:
+            os._exit(0)
+    os.close(reader)
     try:
-        tty.setraw(fd, termios.TCSADRAIN)  # what was typed ahead is kept
         yield
     finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
-        for number, handler in restore.items():
-            signal.signal(number, handler)
+        os.close(writer)
+        os.waitpid(pid, 0)
 
 
 def get_size(fd: int) -> tuple[int, int]:
@@ -132,6 +145,20 @@ def copy(
                     tee(data)
             elif _typed(keyboard, master, keys, poller):
                 return Ended(True)
+
+
+def keep_open(master: int) -> None:
+    """A process that shows nobody what comes, so that who has this terminal can go on when it is left alone."""
+    if os.fork():
+        return
+    try:
+        os.setsid()
+        os.dup2(master, 0)
+        os.closerange(1, os.sysconf("SC_OPEN_MAX"))
+        while _read(0):
+            pass
+    finally:
+        os._exit(0)
 
 
 def interact(master: int, stdin: int, stdout: int, detach: str = DEFAULT_DETACH) -> Ended:

@@ -7,10 +7,10 @@ the caller's own id is the only one there is (user_namespaces(7)).
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from imagetool.runtime import linux
 from imagetool.runtime.errors import SandboxError
+from unionfs.namedtuple import NamedTuple
 
 Row = tuple[int, int, int]  # inside, outside, size
 

@@ -6,9 +6,9 @@ The files are the image's word and may be hostile: lines that do not parse are n
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from imagetool.errors import UsageError
+from unionfs.namedtuple import NamedTuple
 
 ID_MAX = (1 << 31) - 1
 FILE_MAX = 16 << 20  # bytes; the largest passwd or group file that is read

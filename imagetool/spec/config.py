@@ -7,13 +7,13 @@ The digest of its bytes is the image ID. Lists that are null and lists that are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from imagetool import digest as digests
 from imagetool.digest import Digest
 from imagetool.errors import Malformed
 from imagetool.spec.descriptor import EMPTY, Platform
 from imagetool.spec.fields import Fields, Json, compact, dump, extra, load, name_set
+from unionfs.namedtuple import NamedTuple
 
 
 class RunConfig(NamedTuple):

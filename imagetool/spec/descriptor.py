@@ -6,11 +6,11 @@ import os
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
 from imagetool.digest import Digest
 from imagetool.errors import Malformed, UsageError
 from imagetool.spec.fields import Fields, Json, compact, extra
+from unionfs.namedtuple import NamedTuple
 
 _PART = re.compile(r"[A-Za-z0-9_.-]+")
 

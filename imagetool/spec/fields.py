@@ -7,6 +7,7 @@ A JSON null stands for a field that is not there, as in Go.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,9 @@ MAX_DEPTH = 64
 def load(data: bytes, what: str) -> dict[str, Json]:
     """The JSON object in `data` (UTF-8). Malformed for anything else, and for a name twice in one object."""
     try:
-        document = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        document = json.loads(
+            data.decode(), object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite
+        )
     except (ValueError, RecursionError) as error:
         raise Malformed(f"{what} is not valid JSON: {error or 'nested too deeply'}") from error
     if not isinstance(document, dict):
@@ -132,8 +135,12 @@ def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     return result
 
 
-def _no_constant(text: str) -> Json:
-    raise ValueError(f"{text} is not JSON")
+def _finite(text: str) -> float:
+    """What JSON has no words for could not be written again: NaN, and numbers that are infinite here."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not a number")
+    return value
 
 
 def _deeper_than(value: Json, depth: int) -> bool:

@@ -7,12 +7,12 @@ see two different images under one digest (CVE-2021-41190).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from imagetool import mediatypes
 from imagetool.errors import Malformed, NotFound
 from imagetool.spec.descriptor import EMPTY, Descriptor, Platform
 from imagetool.spec.fields import Fields, Json, compact, dump, extra, load
+from unionfs.namedtuple import NamedTuple
 
 MAX_CHILDREN = 10_000
 """Layers of a manifest, or manifests of an index."""

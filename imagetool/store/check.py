@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from enum import Enum
-from typing import NamedTuple
 
 from imagetool import mediatypes
 from imagetool.digest import Digest, Verifier
-from imagetool.errors import Damaged, ImageToolError, Malformed
+from imagetool.errors import Damaged, ImageToolError, Malformed, NoSpace
 from imagetool.spec import Descriptor, Manifest
 from imagetool.store import disk, read
 from imagetool.store.gc import stored
@@ -23,6 +22,7 @@ from imagetool.store.limits import LIMITS, Limits
 from imagetool.store.rebuild import build_layer
 from imagetool.store.store import Store
 from unionfs.layers import index as fmt
+from unionfs.namedtuple import NamedTuple
 
 READ = 1 << 20
 
@@ -111,13 +111,15 @@ def check(store: Store) -> Iterator[Problem]:
 
 
 def repair(store: Store, problems: list[Problem], limits: Limits = LIMITS) -> list[Problem]:
-    """Mends what can be mended, and returns what is left: each says which images to pull again."""
+    """Mends what can be mended, and returns what is left: each says which images to pull again. NoSpace."""
     left = []
     with store.lease() as lease, disk.errors("cannot repair the store"):
         for problem in problems:
             try:
                 if not _mend(lease, problem, limits):
                     left.append(problem)
+            except NoSpace:
+                raise  # a pull would not help
             except ImageToolError as error:
                 text = f"{problem.text}; it cannot be rebuilt: {error.text}"
                 left.append(problem._replace(text=text, remedy=Remedy.PULL))

@@ -15,15 +15,19 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 @contextmanager
 def errors(what: str) -> Iterator[None]:
-    """Turns an OSError from within into NoSpace or StoreError: "WHAT: reason"."""
+    """Turns an OSError from within into NoSpace or StoreError: "WHAT: FILE: reason". That nobody reads what goes
+    into a pipe is no error: it ends a program as it ends any."""
     try:
         yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise disk_error(error, what) from error
 
 
 def disk_error(error: OSError, what: str) -> NoSpace | StoreError:
-    where = f" {os.fsdecode(error.filename)}" if error.filename else ""
+    name = os.fsdecode(error.filename) if error.filename else ""
+    where = f" {name}:" if name and not what.endswith(f" {name}") else ""
     if error.errno in FULL:
         return NoSpace(
             f"{what}:{where} no space left on device", hint="free some, or see `imagetool system prune`"
@@ -43,13 +47,11 @@ def sync_dir(path: str) -> None:
 
 def sync_mount(path: str) -> None:
     """All that was written to the file system mounted at a directory is with whoever serves it. OSError."""
-    import ctypes
+    from unionfs import libc
 
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(fd):
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), path)
+        libc.call("syncfs", fd)
     finally:
         os.close(fd)
 
@@ -159,8 +161,10 @@ def new_file(path: str) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.rename(temporary, path)
-    except BaseException:
+    except BaseException as error:
         unlink(temporary)
+        if isinstance(error, OSError) and error.filename == temporary:
+            error.filename = path  # nobody knows the other name
         raise
 
 

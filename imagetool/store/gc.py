@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
 from imagetool import digest as digests
 from imagetool import mediatypes, reference
@@ -22,6 +21,7 @@ from imagetool.spec.descriptor import Descriptor
 from imagetool.store import disk, lease, read, refs
 from imagetool.store.layout import Layout, read_index
 from imagetool.store.lock import locked, try_lock
+from unionfs.namedtuple import NamedTuple
 
 PARTIAL_AGE = 7 * 86400
 """Seconds after which a download that nobody goes on with is given up."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from imagetool import compression as compressions
 from imagetool.digest import Digest, Verifier
@@ -20,6 +20,7 @@ from imagetool.store import disk, layers
 from imagetool.store.layerwriter import LayerWriter
 from imagetool.store.limits import Limits
 from imagetool.store.pipeline import Stage
+from unionfs.namedtuple import NamedTuple
 
 if TYPE_CHECKING:
     from imagetool.store.lease import Lease
@@ -41,14 +42,19 @@ class Unpacker:
     """Compressed bytes in, a finished layer directory out, in two threads. Also rebuilds a layer from its blob."""
 
     def __init__(
-        self, lease: Lease, compression: str, diff_id: Digest | None, limits: Limits, source: str = ""
+        self,
+        lease: Lease,
+        compression: str,
+        diff_id: Digest | None,
+        limits: Limits,
+        what: str,
+        source: str = "",
     ) -> None:
         self._lease = lease
         self._writer = LayerWriter(
-            lease.temporary(), diff_id, limits, source if compression == "none" else ""
+            lease.temporary(), diff_id, limits, what, source if compression == "none" else ""
         )
         self._write = Stage(self._writer.feed, "layer-write")
-        what = f"layer {diff_id}" if diff_id else "layer"
         self._decoder = compressions.decoder(compression, self._write.put, what)
         self._decode = Stage(self._decoder.feed, "layer-decode")
 
@@ -90,18 +96,18 @@ class Ingest:
         expected: Descriptor | None,
         diff_id: Digest | None,
         limits: Limits,
-        *,
-        layer: bool,
+        what: str,
     ) -> None:
+        """`what` is what errors call the layer that it is; "" for a blob that is kept as it is."""
         self._lease = lease
         self._path = path
         self._fd = fd
         self._expected = expected
         self._diff_id = diff_id
         self._limits = limits
-        self._layer = layer
+        self._what = what
         digest, size = (expected.digest, expected.size) if expected else (None, None)
-        self._verifier = Verifier(digest, size, what="layer" if layer else "blob")
+        self._verifier = Verifier(digest, size, what="layer" if what else "blob")
         self._unpacker: Unpacker | None = None
         self._flow: disk.Flow
         self._compression = ""
@@ -190,9 +196,9 @@ class Ingest:
         self._started = True
         head = os.pread(self._fd, compressions.MAGIC_SIZE, 0) + chunk[: compressions.MAGIC_SIZE]
         self._compression = compressions.detect(head)
-        if self._layer:
+        if self._what:
             self._unpacker = Unpacker(
-                self._lease, self._compression, self._diff_id, self._limits, source=self._path
+                self._lease, self._compression, self._diff_id, self._limits, self._what, self._path
             )
         while piece := os.pread(self._fd, GATHER, self._verifier.count):
             self._pass_on(piece)

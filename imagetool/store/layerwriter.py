@@ -23,9 +23,10 @@ class LayerWriter:
     With `source`, the tar is that file already: it is linked and not written again.
     """
 
-    def __init__(self, directory: str, diff_id: Digest | None, limits: Limits, source: str = "") -> None:
+    def __init__(
+        self, directory: str, diff_id: Digest | None, limits: Limits, what: str, source: str = ""
+    ) -> None:
         os.mkdir(directory)
-        what = f"layer {diff_id}" if diff_id else "layer"
         self.directory = directory
         self.blob_size = 0  # of the compressed bytes behind what was fed, as far as known
         self.blob_is_whole = True  # False: more of them may come

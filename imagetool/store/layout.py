@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from imagetool import digest as digests
 from imagetool import mediatypes
@@ -13,6 +12,7 @@ from imagetool.spec.descriptor import Descriptor
 from imagetool.spec.fields import load
 from imagetool.spec.manifest import Index
 from imagetool.store import disk
+from unionfs.namedtuple import NamedTuple
 
 VERSION = b'{"imageLayoutVersion":"1.0.0"}'
 DIRECTORIES = (

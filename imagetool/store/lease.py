@@ -84,7 +84,9 @@ class Lease:
             fd = try_lock(path)
             if fd is None:
                 return None
-            ingest = Ingest(self, path, fd, descriptor, diff_id, limits, layer=diff_id is not None)
+            ingest = Ingest(
+                self, path, fd, descriptor, diff_id, limits, f"layer {diff_id}" if diff_id else ""
+            )
             try:
                 missing = max(0, descriptor.size - ingest.offset)
                 require_space(self.layout.temporary, missing, limits, f"blob {descriptor.digest}")
@@ -93,13 +95,13 @@ class Lease:
                 raise
         return ingest
 
-    def new_layer(self, diff_id: Digest | None = None, limits: Limits = LIMITS) -> Ingest:
-        """A layer whose digest is not known yet: from an archive, a commit or a build."""
+    def new_layer(self, what: str = "layer", limits: Limits = LIMITS) -> Ingest:
+        """A layer whose digest is not known yet: from an archive, a commit or a build. Errors call it `what`."""
         from imagetool.store.ingest import Ingest
 
         path = self.temporary()
         with disk.errors("cannot write the store"):
-            return Ingest(self, path, disk.create(path), None, diff_id, limits, layer=True)
+            return Ingest(self, path, disk.create(path), None, None, limits, what)
 
     def new_blob(self, limits: Limits = LIMITS) -> Ingest:
         """A blob whose digest is not known yet and that is kept as it is."""
@@ -107,7 +109,7 @@ class Lease:
 
         path = self.temporary()
         with disk.errors("cannot write the store"):
-            return Ingest(self, path, disk.create(path), None, None, limits, layer=False)
+            return Ingest(self, path, disk.create(path), None, None, limits, "")
 
     def temporary(self) -> str:
         """A path below ROOT/tmp that nobody else uses; what is left there goes with the lease."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from imagetool.errors import LimitExceeded, NoSpace
 from imagetool.units import size_text
+from unionfs.namedtuple import NamedTuple
 
 CHECK_EVERY = 32 << 20
 """Bytes between two looks at the free space."""

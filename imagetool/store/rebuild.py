@@ -22,7 +22,8 @@ def build_layer(lease: Lease, descriptor: Descriptor, diff_id: Digest, limits: L
     with disk.errors("cannot rebuild the layer"), open_blob(layout, descriptor.digest) as file:
         chunk = file.read(GATHER)
         kind = compression.detect(chunk)
-        unpacker = Unpacker(lease, kind, diff_id, limits, source=layout.blob(descriptor.digest))
+        source = layout.blob(descriptor.digest)
+        unpacker = Unpacker(lease, kind, diff_id, limits, f"layer {diff_id}", source)
         try:
             while chunk:
                 verifier.feed(chunk)

@@ -8,12 +8,12 @@ and only if it has no named one.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
 
 from imagetool import reference
 from imagetool.digest import Digest
 from imagetool.errors import InvalidReference
 from imagetool.spec.descriptor import Descriptor
+from unionfs.namedtuple import NamedTuple
 
 REF_NAME = "org.opencontainers.image.ref.name"
 

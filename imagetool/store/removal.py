@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from imagetool import digest as digests
 from imagetool import reference
 from imagetool.digest import Digest
 from imagetool.errors import Conflict
 from imagetool.reference import Reference
+from unionfs.namedtuple import NamedTuple
 
 
 class Use(NamedTuple):

@@ -8,10 +8,11 @@ from typing import BinaryIO
 
 from imagetool import reference
 from imagetool.digest import Digest
-from imagetool.errors import ImageToolError, InvalidReference, NotFound
+from imagetool.errors import ImageToolError, InvalidReference, NoSpace, NotFound
 from imagetool.reference import Reference
 from imagetool.spec.descriptor import Descriptor, Platform
 from imagetool.spec.document import MAX_DOCUMENT
+from imagetool.spec.manifest import Index
 from imagetool.store import disk, layers, read, refs, summary
 from imagetool.store import resolve as resolving
 from imagetool.store.layout import Layout, default_root, open_layout, read_index, write_index
@@ -180,7 +181,15 @@ class Store:
             locked(self.layout.lock("index")),
         ):
             old = read_index(self.layout)
-            yield old.manifests, lambda new: write_index(self.layout, new, old, self._temporary("index"))
+            yield old.manifests, lambda new: self._write(new, old)
+
+    def _write(self, new: References, old: Index) -> None:
+        """A full disk must not keep anybody from removing what fills it: what lists remember makes room for this."""
+        try:
+            write_index(self.layout, new, old, self._temporary("index"))
+        except NoSpace:
+            disk.unlink(self.layout.summaries)
+            write_index(self.layout, new, old, self._temporary("index"))
 
     def _temporary(self, name: str) -> str:
         """The holder of the `index` lock has this path to itself; a crash may have left something there."""
@@ -211,7 +220,8 @@ class Store:
         return known
 
     def _remember(self, fresh: dict[str, Facts]) -> None:
-        with disk.errors("cannot lock the store"), locked(self.layout.lock("index")):
+        """As far as that is possible: a store that cannot be written can be looked at all the same."""
+        with suppress(OSError), locked(self.layout.lock("index")):
             alive = {entry.digest for entry in read_index(self.layout).manifests}
             merged = summary.load(self.layout) | fresh
             kept = {digest: row for digest, row in merged.items() if digest in alive}

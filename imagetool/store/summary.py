@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
-from typing import NamedTuple
 
 from imagetool.digest import Digest
 from imagetool.spec.fields import Json, dump
 from imagetool.store import disk
 from imagetool.store.layout import Layout
+from unionfs.namedtuple import NamedTuple
 
 VERSION = 1
 
@@ -54,7 +53,6 @@ def load(layout: Layout) -> dict[str, Facts]:
 
 
 def save(layout: Layout, facts: Mapping[str, Facts], temporary: str) -> None:
-    """Only under the `index` lock. A cache that cannot be written is no error."""
+    """Only under the `index` lock. OSError."""
     images: dict[str, Json] = {digest: list(row) for digest, row in facts.items()}
-    with suppress(OSError):
-        disk.publish(dump({"version": VERSION, "images": images}), layout.summaries, temporary)
+    disk.publish(dump({"version": VERSION, "images": images}), layout.summaries, temporary)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import NamedTuple
 
 from imagetool.digest import Digest
 from imagetool.errors import ImageToolError
 from imagetool.store import disk, gc, read
 from imagetool.store.layout import read_index
 from imagetool.store.store import Store
+from unionfs.namedtuple import NamedTuple
 
 
 class Usage(NamedTuple):

@@ -94,7 +94,8 @@ DEVIATIONS = [
         "pyfuse3 has no lseek: the whole file is data, and its end the only hole",
     ),
     Deviation(
-        "tmpfile_has_no_name tmpfile_gets_a_name_by_link tmpfile_honours_the_umask exclusive_tmpfile_cannot_get_a_name",
+        "tmpfile_has_no_name tmpfile_gets_a_name_by_link tmpfile_honours_the_umask tmpfile_inherits_a_default_acl "
+        "exclusive_tmpfile_cannot_get_a_name",
         "pyfuse3-*",
         "pyfuse3 has no tmpfile: EOPNOTSUPP",
     ),

@@ -20,6 +20,7 @@ from tests.support.command import daemons, mounts_below, run
 from tests.support.mounts import Stack
 from tests.support.sandbox import CHECKOUT, Sandbox
 from unionfs.errors import SetupError
+from unionfs.mountpoint import _helper_hint as helper_hint
 from unionfs.stack import _refuse_own_files as refuse_own_files
 
 
@@ -185,6 +186,23 @@ def test_no_dev_fuse(stack: Stack) -> None:
 
 
 # -- unprivileged
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("fusermount3: failed to open /dev/fuse: Permission denied", "chmod 666 /dev/fuse"),
+        ("fusermount3: user has no write access to mountpoint /mnt", "a directory that you own"),
+        (
+            "fusermount3: option allow_other only allowed if 'user_allow_other' is set in /etc/fuse.conf",
+            "leave out",
+        ),
+        ("fusermount3: too many FUSE filesystems mounted", ""),
+    ],
+)
+def test_what_the_helper_says_is_explained(said: str, hint: str) -> None:
+    assert hint in helper_hint(said)
+    assert bool(hint) == bool(helper_hint(said))
 
 
 def test_the_current_directory_among_the_module_paths_holds_no_files_of_the_program(

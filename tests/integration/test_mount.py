@@ -107,6 +107,18 @@ def test_stats_count_requests(stack: Stack) -> None:
         assert all(isinstance(value, int) for value in after.values())
 
 
+@pytest.mark.parametrize("driver", ["kernel", "pyfuse3"])
+def test_stats_tell_how_much_is_kept(stack: Stack, driver: str) -> None:
+    with mount(stack, driver=driver) as m:
+        before = m.stats()
+        Path(m.path, "new").touch()
+        Path(m.path, "d/f").read_bytes()
+        Path(m.path, "d/f").chmod(0o600)
+        after = m.stats()
+    gained = {name: after[name] - before[name] for name in ("nodes", "open_directories", "open_files")}
+    assert gained == {"nodes": 3, "open_directories": 2, "open_files": 3}  # new, d, d/f; d twice; d/f twice
+
+
 def test_refresh(stack: Stack) -> None:
     with mount(stack) as m:
         assert not Path(m.path, "later").exists()

@@ -16,7 +16,7 @@ from tests.support.process import readable
 from tests.support.registry import Server
 from tests.support.sandbox import CHECKOUT, ROOT, Sandbox
 
-PROGRAM = [sys.executable, "-m", "imagetool"]
+PROGRAM = [sys.executable, "-P", "-m", "imagetool"]
 TIMEOUT = 60.0
 
 Done = subprocess.CompletedProcess[str]

@@ -59,6 +59,11 @@ class Layout:
         (root / "blobs/sha256").mkdir(parents=True)
         (root / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
 
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """The descriptors of all tags."""
+        return list(self._index)
+
     def blob(self, data: bytes, media_type: str) -> dict[str, Any]:
         name = digest(data)
         (self.root / "blobs" / name.replace(":", "/")).write_bytes(data)

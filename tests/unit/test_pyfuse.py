@@ -225,6 +225,17 @@ def test_a_copy_up_does_not_hold_up_others(made: Stack) -> None:
         writer.join(30)
 
 
+def test_a_copy_up_for_a_rename_does_not_hold_up_others(made: Stack) -> None:
+    with served(made, SLOW) as mounted:
+        folder = mounted.path / "d"  # which the kernel does not lock, but it has to know it by now
+        mounted.call(lambda: os.listdir(folder))
+        mover = held(mounted, made, lambda: (mounted.path / "big").rename(mounted.path / "moved"))
+        mounted.call(lambda: (folder / "new").touch())
+        (made.base / "go").touch()
+        mover.join(30)
+        assert mounted.call(lambda: (mounted.path / "moved").read_bytes()) == BIG
+
+
 def look_at(root: Path) -> None:
     assert (root / "big").read_bytes() == BIG
     assert (root / "big").stat().st_size == len(BIG)

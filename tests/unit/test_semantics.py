@@ -105,25 +105,28 @@ def test_a_link_keeps_its_number_only_where_attributes_can(union: Union) -> None
     assert (fs.ino("f") == before[0], fs.ino("l") == before[1]) == (True, False)
 
 
+@pytest.mark.parametrize(("target", "left"), [("lower", b"lower f"), ("own", b"own")])
 def test_a_crash_in_a_rename_with_attribute_whiteouts_leaves_both_names(
-    union: Union, monkeypatch: pytest.MonkeyPatch
+    union: Union, monkeypatch: pytest.MonkeyPatch, target: str, left: bytes
 ) -> None:
-    fs = union({"f": b"lower"})
+    fs = union({"f": b"lower f", "lower": b"lower"})
     fs.write("f", b"UPPER")
+    fs.create("own", b"own")
     assert fs.tree.upper is not None
     fs.tree.upper.mknod_whiteouts = False
-    rename = sysfd.rename
+    rename, done = sysfd.rename, []
 
-    def last_fails(olddir: int, old: bytes, newdir: int, new: bytes, flags: int = 0) -> None:
-        if new == b"f":
+    def only_the_first(olddir: int, old: bytes, newdir: int, new: bytes, flags: int = 0) -> None:
+        if done:
             raise KeyboardInterrupt
+        done.append(new)
         rename(olddir, old, newdir, new, flags)
 
-    monkeypatch.setattr(sysfd, "rename", last_fails)
+    monkeypatch.setattr(sysfd, "rename", only_the_first)
     with pytest.raises(KeyboardInterrupt):
-        fs.rename("f", "g")
+        fs.rename("f", target)
     fs.remount()
-    assert (fs.read("f"), fs.read("g")) == (b"lower", b"UPPER")
+    assert (fs.read("f"), fs.read(target)) == (left, b"UPPER f")
 
 
 def test_allow_root_is_not_an_option() -> None:

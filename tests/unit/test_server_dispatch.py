@@ -22,6 +22,7 @@ from unionfs.fuse.server import Server
 from unionfs.fuse.storing import Item, Storing
 from unionfs.layers.directory import DirLayer
 from unionfs.model import ROOT_ID, Policy
+from unionfs.sysfd import RENAME_EXCHANGE
 from unionfs.tree import UnionTree
 from unionfs.upper import Upper
 
@@ -151,6 +152,10 @@ class Gate:
         self._open.set()
 
 
+def rename(name: bytes, newname: bytes, flags: int = 0) -> bytes:
+    return struct.pack("=QII", ROOT_ID, flags, 0) + b"%b\0%b\0" % (name, newname)
+
+
 def test_others_are_served_while_a_file_is_copied_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     kernel, gate = serve().kernel, Gate(monkeypatch)
     big, small = kernel.lookup(b"big"), kernel.lookup(b"small")
@@ -165,6 +170,26 @@ def test_others_are_served_while_a_file_is_copied_up(serve: Serve, monkeypatch: 
     assert kernel.ask(op.READ, big, READ).body == b"bX" + b"b" * 98
 
 
+@pytest.mark.parametrize(
+    "names", [(b"big", b"moved"), (b"big", b"small", RENAME_EXCHANGE), (b"small", b"big", RENAME_EXCHANGE)]
+)
+def test_others_are_served_while_a_file_is_copied_up_to_be_renamed(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, names: tuple[bytes, bytes] | tuple[bytes, bytes, int]
+) -> None:
+    kernel, tree, upper, _ = serve()
+    kernel.lookup(b"big")
+    small = kernel.lookup(b"small")
+    tree.copy_up(tree.nodes[small])
+    gate = Gate(monkeypatch)
+    waiting = kernel.send(op.RENAME2, ROOT_ID, rename(*names))
+    assert gate.entered.wait(20)
+    assert kernel.ask(op.GETATTR, small, GETATTR).error == 0
+    gate.open()
+    assert kernel.receive()[:2] == (waiting, 0)
+    moved = names[1] if names[0] == b"big" else names[0]
+    assert (upper / os.fsdecode(moved)).stat().st_size == BIG
+
+
 def test_changes_of_a_node_keep_their_order(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     (kernel, _, upper, _), gate = serve(), Gate(monkeypatch)
     big, small = kernel.lookup(b"big"), kernel.lookup(b"small")
@@ -172,7 +197,7 @@ def test_changes_of_a_node_keep_their_order(serve: Serve, monkeypatch: pytest.Mo
     assert gate.entered.wait(20)
     sent.append(kernel.send(op.WRITE, big, write(0, b"22")))
     sent.append(kernel.send(op.WRITE, big, write(1, b"3")))
-    sent.append(kernel.send(op.RENAME2, ROOT_ID, struct.pack("=QII", ROOT_ID, 0, 0) + b"big\0moved\0"))
+    sent.append(kernel.send(op.RENAME2, ROOT_ID, rename(b"big", b"moved")))
     assert kernel.ask(op.GETATTR, small, GETATTR).error == 0  # so the others have arrived
     assert not (upper / "moved").exists()
     gate.open()

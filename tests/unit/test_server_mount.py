@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -262,3 +263,43 @@ def test_garbage_is_collected_before_there_is_a_loop_too(union_mounts: Mounts) -
         mounted.call((mounted.path / "f").read_bytes)
         assert mounted.log
         assert "collects: True" in mounted.log.read_text()
+
+
+LATE = """
+import os, sys, time
+import unionfs.early
+base, import_module = sys.argv.pop(1), unionfs.early.import_module
+def late(name):
+    open(base + "/asked", "w").close()
+    while not os.path.exists(base + "/go"):
+        time.sleep(0.005)
+    return import_module(name)
+unionfs.early.import_module = late
+from unionfs.cli import main
+sys.exit(main())
+"""
+
+
+def overwrite(mounted: Mounted) -> None:
+    def write() -> None:
+        with open(mounted.path / "big", "r+b") as file:
+            file.write(b"B")
+
+    mounted.call(write)
+
+
+@pytest.mark.parametrize("begin", [overwrite, counters], ids=["a copy-up", "a question"])
+def test_others_are_served_while_something_waits_for_the_loop(
+    union_mounts: Mounts, begin: Callable[[Mounted], object]
+) -> None:
+    made = union_mounts.stack([{"big": b"b" * (1 << 20), "d/f": b"lower"}])
+    program = [sys.executable, "-c", LATE, str(made.base), "-f", "-o", made.options(), str(made.mountpoint)]
+    with served(program, made) as mounted:
+        waiter = get_context("fork").Process(target=begin, args=(mounted,))
+        waiter.start()
+        wait_until((made.base / "asked").exists, 20, "what needs the loop")
+        assert mounted.call((mounted.path / "d/f").read_bytes) == b"lower"
+        assert waiter.is_alive()
+        (made.base / "go").touch()
+        waiter.join(20)
+        assert waiter.exitcode == 0

@@ -161,6 +161,19 @@ def test_refresh_sees_changes_behind_the_mount(union: Union) -> None:
     assert (fs.ino("d"), b"own") in known
 
 
+def test_a_directory_whose_whiteout_goes_behind_the_mount_is_not_the_one_that_was_removed(
+    union: Union,
+) -> None:
+    fs = union({"d/f": b"x"})
+    fs.unlink("d/f")
+    fs.ino("d")
+    fs.rmdir("d")
+    (fs.upper_dir / "d").unlink()
+    fs.tree.refresh()
+    fs.write("d/f", b"new")
+    assert fs.in_upper() == {"d", "d/f"}
+
+
 def test_an_error_of_the_union_is_an_oserror() -> None:
     assert UnionError(errno.EXDEV).strerror == os.strerror(errno.EXDEV)
 

@@ -11,10 +11,10 @@ import os
 from collections.abc import Iterable
 from struct import Struct
 from struct import error as StructError
-from typing import NamedTuple
 
 from unionfs.fuse import opcodes as op
 from unionfs.model import NOW, Attr, Caller, Change, Dirent
+from unionfs.namedtuple import NamedTuple
 
 Buffer = bytes | bytearray | memoryview
 

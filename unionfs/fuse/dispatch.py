@@ -81,10 +81,11 @@ class Dispatcher:
             self.storing.start()
 
     def wants_loop(self) -> bool:
-        """Whether enough would be done that takes a loop."""
+        """Whether something waits for one, or enough would be done that takes one."""
         if self._nursery is not None:
             return False
-        return self._waited > PATIENCE or (self.storing is not None and self.storing.wanted)
+        ahead = self.storing is not None and self.storing.wanted
+        return bool(self._postponed) or self._waited > PATIENCE or ahead
 
     def handle(self, buf: Buffer) -> None:
         """Answers the request in `buf`, now or later; the buffer is free again afterwards."""

@@ -80,7 +80,11 @@ class Names:
 
     def rename(self, head: Head, buf: Buffer) -> Answer:
         newparent, name, newname, flags = abi.rename_in(head, buf)
-        self._tree.rename(head.nodeid, name, newparent, newname, flags)
+        names = (head.nodeid, name, newparent, newname, flags)
+        for node in self._tree.moved_files(*names):
+            if work := copied_up(self._ctx, node, self.rename, head, buf):
+                return work
+        self._tree.rename(*names)
         return abi.done(head.unique)
 
     def link(self, head: Head, buf: Buffer) -> Answer:

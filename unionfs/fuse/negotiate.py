@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from unionfs.errors import SetupError
 from unionfs.fuse import opcodes as op
 from unionfs.fuse.abi import MAX_OVERHEAD, InitIn, InitOut
 from unionfs.fuse.options import ServerOptions
+from unionfs.namedtuple import NamedTuple
 
 MINOR = 45
 """The latest minor protocol whose structures `abi` knows."""

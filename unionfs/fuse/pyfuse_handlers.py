@@ -115,10 +115,13 @@ class Handlers(pyfuse3.Operations):
         flags: int,
         ctx: RequestContext,
     ) -> None:
+        names = (parent_inode_old, name_old, parent_inode_new, name_new, flags)
+        for node in self._tree.moved_files(*names):
+            await self._work.copied_up(node)
         idle = self._work.idle_name
         while await idle(parent_inode_old, name_old) or await idle(parent_inode_new, name_new):
             pass
-        self._tree.rename(parent_inode_old, name_old, parent_inode_new, name_new, flags)
+        self._tree.rename(*names)
 
     # -- attributes
 

@@ -95,17 +95,15 @@ class Server:
                 dispatcher, more = self._dispatcher, False
                 if dispatcher is not None:
                     more = self._turn(dispatcher)
-                    if dispatcher.at_work():
-                        break
                     if dispatcher.wants_loop():
                         early.want_loop()
-                        settled = False
                 elif self._shake_hands():
                     continue
-                restless = not settled or self._awake.held
+                restless = not settled or self._awake.held or early.wanted
                 ready = early.poller.poll(0 if more else WINDOW * 1000 if restless else None)
-                if any(fd != self._device.fd for fd, _ in ready):
-                    break
+                for fd, _ in ready:
+                    if fd != self._device.fd:
+                        early.leave(fd)
                 if not (ready or more):
                     self._awake.served(0, perf_counter())
                     settled = settled or early.is_settled()

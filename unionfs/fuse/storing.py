@@ -16,12 +16,13 @@ import os
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from unionfs.fuse import abi
 from unionfs.fuse import opcodes as op
 from unionfs.fuse.abi import Buffer, Head
 from unionfs.fuse.work import Answer, Context, Handler, Work
+from unionfs.namedtuple import NamedTuple
 from unionfs.prefetch import ReadAhead
 
 if TYPE_CHECKING:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from unionfs.fuse.abi import FOREVER, Buffer, Head, Valid
+from unionfs.namedtuple import NamedTuple
 
 if TYPE_CHECKING:
     from unionfs.files import Files

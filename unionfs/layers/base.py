@@ -8,9 +8,10 @@ them back, and never looks inside.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from unionfs.model import Attr, Mark
+from unionfs.namedtuple import NamedTuple
 
 SHIFT = 48
 """Bits of an inode number within a layer; those above it tell the layer."""

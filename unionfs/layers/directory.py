@@ -101,6 +101,10 @@ class DirLayer:
         """The descriptor of the root directory."""
         return self._root_fd
 
+    def descriptors(self) -> int:
+        """How many directories below the root are held open."""
+        return len(self._open)
+
     # -- names
 
     def lookup(self, parent: Handle, name: bytes) -> Entry | None:

@@ -18,10 +18,10 @@ import mmap
 import os
 from collections.abc import Iterable, Iterator
 from struct import Struct, error
-from typing import NamedTuple
 from zlib import crc32
 
 from unionfs.errors import LayerError
+from unionfs.namedtuple import NamedTuple
 
 MAGIC = b"unionidx"
 VERSION = 2

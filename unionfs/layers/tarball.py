@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from errno import EINVAL, ENOENT
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any
 
 from unionfs.errors import LayerError, UnionError
 from unionfs.layers import index as fmt
@@ -21,6 +21,7 @@ from unionfs.layers.index import Index
 from unionfs.layers.tarheader import SIZE_LIMIT
 from unionfs.layers.tarindex import index_path, obtain
 from unionfs.model import Attr
+from unionfs.namedtuple import NamedTuple
 
 INO_OFFSET = 2
 BLKSIZE = 4096

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import stat
 from struct import Struct
-from typing import NamedTuple
 from zlib import adler32
+
+from unionfs.namedtuple import NamedTuple
 
 BLOCK = 512
 ZEROS = bytes(BLOCK)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from errno import ENOENT
-from typing import NamedTuple
 
 from unionfs.errors import LayerError
 from unionfs.layers import index as fmt
 from unionfs.layers.index import Index, TarId, Unusable
+from unionfs.namedtuple import NamedTuple
 
 
 class Obtained(NamedTuple):

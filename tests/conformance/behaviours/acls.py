@@ -21,6 +21,7 @@ from tests.conformance.kit import (
     as_user,
     behaviour,
     mode,
+    opened,
     refuses,
     umask,
 )
@@ -127,6 +128,17 @@ def default_acl_takes_the_place_of_the_umask(d: Path) -> None:
         (d / "d" / "sub").mkdir()
         os.mkfifo(d / "d" / "p")
     assert (mode(d / "d" / "f"), mode(d / "d" / "sub"), mode(d / "d" / "p")) == (0o666, 0o777, 0o666)
+
+
+@behaviour(needs=Needs.IDS)
+def tmpfile_inherits_a_default_acl(d: Path) -> None:
+    (d / "d").mkdir()
+    os.setxattr(d / "d", ACL_DEFAULT, DEFAULT)
+    with umask(0o077), opened(d / "d", os.O_TMPFILE | os.O_RDWR, 0o666) as fd:
+        assert os.fstat(fd).st_mode & 0o777 == 0o660
+        assert os.getxattr(fd, ACL_ACCESS) == acl(
+            (USER_OBJ, 6), (USER, 7, ALICE), (GROUP_OBJ, 5), (MASK, 6), (OTHER, 0)
+        )
 
 
 @behaviour()

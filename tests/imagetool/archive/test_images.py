@@ -185,7 +185,7 @@ def test_a_root_tar_becomes_an_image(stores: tuple[Store, Store], pack: Callable
     tar = gzip.decompress(FILES[0].blob)
     with stores[0].lease() as lease:
         read = io.BytesIO(pack(tar)).read
-        draft = import_root(lease, read, Platform("linux", "amd64"), History(comment="Imported from -"))
+        draft = import_root(lease, read, "it", Platform("linux", "amd64"), History(comment="Imported from -"))
         rendered = publish_draft(lease, draft)
         stores[0].publish([NAME], rendered.target)
     assert stores[0].image(rendered.target).config.diff_ids == (FILES[0].diff_id,)

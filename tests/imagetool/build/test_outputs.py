@@ -79,7 +79,7 @@ class Made:
             tar.add(root, arcname=".")
         out.seek(0)
         with self.store.lease() as lease:
-            draft = import_root(lease, out.read, Platform.host(), History("2020-01-01T00:00:00Z"))
+            draft = import_root(lease, out.read, "it", Platform.host(), History("2020-01-01T00:00:00Z"))
             self.target = publish_draft(lease, draft).target
             self.store.publish([NAME], self.target)
 

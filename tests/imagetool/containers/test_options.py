@@ -58,6 +58,27 @@ def test_devices(box: Cli, disk: str, runtime: str) -> None:
 
 
 @RUNTIMES
+def test_privileged_may_use_all_devices(box: Cli, disk: str, runtime: str) -> None:
+    run = ("run", "--rm", "--runtime", runtime, "--privileged")
+    assert box(*run, *BOX, "sh", "-c", READ + disk) == "bytes"
+    assert box(*run, "-v", "/dev:/dev", *BOX, "sh", "-c", READ + disk) == "bytes"
+    script = "echo x > /dev/null && test -L /dev/ptmx && busybox tty"
+    assert box.terminal(*run, "-it", *BOX, "sh", "-c", script) == "/dev/pts/0\n"
+
+
+@RUNTIMES
+def test_the_host_s_dev_as_a_volume(box: Cli, disk: str, runtime: str) -> None:
+    """It is seen, its devices stay shut, terminals are the container's own, and nothing of it is in the RW layer."""
+    run = ("run", "--runtime", runtime, "-v", "/dev:/dev")
+    box(
+        *run, "--name", "dd", *BOX, "sh", "-c", f"test -b {disk}; {READ} {disk} && exit 1; echo x > /dev/null"
+    )
+    assert box("diff", "dd") == ""
+    assert box.terminal(*run, "--rm", "-it", *BOX, "busybox", "tty") == "/dev/pts/0\n"
+    assert box(*run, "--rm", "--device", f"{disk}:/dev/vcs", *BOX, "sh", "-c", f"{READ} /dev/vcs") == "bytes"
+
+
+@RUNTIMES
 def test_what_was_not_given_cannot_be_opened(box: Cli, disk: str, runtime: str) -> None:
     number = os.stat(disk).st_rdev
     script = f"busybox mknod /d b {os.major(number)} {os.minor(number)}; {READ} /d"

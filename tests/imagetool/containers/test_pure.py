@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagetool.containers import folder, log, names, record
+from imagetool.containers import folder, listing, log, names, record
 from imagetool.containers import state as states
 from imagetool.containers.copying import Landing, landing
+from imagetool.containers.folder import Container
 from imagetool.containers.frames import Frame, Reader
 from imagetool.containers.record import Record, Restart
 from imagetool.containers.state import LOST, State
@@ -90,6 +91,58 @@ def test_names_are_docker_s() -> None:
     for _ in range(50):
         taken.add(names.check(names.choose(taken)))
     assert len(taken) == 50
+
+
+def kept(*filters: str) -> str:
+    """The names of those of three containers that pass."""
+    options = RunOptions(mounts=(Mount("volume", "data", "/var/lib/db"), Mount("tmpfs", "tmpfs", "/tmp")))
+    made = Record("abc", "web", "httpd:2.4", "sha256:1234", "", "", 0, 1.0, options, ImageDefaults())
+    published = made._replace(
+        id="def", name="web2", ports=(Port("0.0.0.0", 9000, 80), Port("0.0.0.0", 9053, 53, "udp")),
+        exposed=("8080/tcp",), options=RunOptions(),
+    )  # fmt: skip
+    containers = [
+        Container("/1", made, State("running"), True),
+        Container("/2", published, State("exited", exit_code=3), False),
+        Container("/3", made._replace(id="ghi", name="db"), State("created"), False),
+    ]
+    keeps = listing.parse_filters(filters, float)
+    return " ".join(one.name for one in containers if keeps(one))
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ((), "web web2 db"),
+        (("name=eb",), "web web2"),
+        (("name=^web$",), "web"),
+        (("name=^/web$",), "web"),
+        (("name=^(web2|db)$",), "web2 db"),
+        (("name=web2", "name=db"), "web2 db"),
+        (("name=*",), ""),
+        (("name=web", "status=exited"), "web2"),
+        (("publish=80",), "web2"),
+        (("publish=53",), ""),
+        (("publish=50-60/udp",), "web2"),
+        (("publish=9000",), ""),
+        (("expose=8000-8100/tcp",), "web2"),
+        (("expose=80",), ""),
+        (("volume=data",), "web db"),
+        (("volume=/var/lib/db",), "web db"),
+        (("volume=/tmp",), ""),
+        (("exited=3",), "web2"),
+    ],
+)
+def test_filters_are_docker_s(filters: tuple[str, ...], expected: str) -> None:
+    assert kept(*filters) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["name", "colour=red", "status=idle", "exited=x", "publish=x", "expose=70000"]
+)
+def test_a_filter_that_cannot_be_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        kept(text)
 
 
 def test_a_record_comes_back_as_it_was() -> None:

@@ -61,6 +61,7 @@ def test_every_command_has_help(words: list[str]) -> None:
         (["copy", "ftp://x", "y"], "docker://NAME"),
         (["copy", "oci:", "y"], "names no file"),
         (["login", "--password-stdin", "x.test"], "--password-stdin needs --username"),
+        (["login", "x.test"], "standard input is not a terminal"),
         (["login", "-u", "me", "x.test"], "standard input is not a terminal"),
         (["images", "--filter", "dangling=maybe"], "true or false"),
         (["images", "--filter", "until=yesterday"], "invalid time 'yesterday'"),
@@ -110,6 +111,28 @@ def test_a_closed_pipe_and_a_full_disk_are_no_tracebacks(cli: Cli) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run([*PROGRAM, "images"], stdout=full, stderr=subprocess.PIPE, env=cli.env)
     assert (done.returncode, done.stderr) == (125, b"Error: No space left on device\n")
+
+
+def test_a_file_that_cannot_be_written_is_named_once(cli: Cli) -> None:
+    cli("pull", "-q", "ubuntu")
+    missing = "No such file or directory"
+    assert (
+        cli.error("save", "-o", "no/a.tar", "ubuntu")
+        == f"Error: cannot write an archive: no/a.tar: {missing}"
+    )
+    assert cli.error("copy", "ubuntu", "oci:/proc/x:1") == f"Error: cannot write /proc/x: {missing}"
+
+
+def test_what_goes_into_a_pipe_that_nobody_reads_ends_like_any_program(cli: Cli) -> None:
+    cli("pull", "-q", "ubuntu")
+    for words in ("save ubuntu", "export ubuntu", "image explore ubuntu", "inspect ubuntu"):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(
+            [*PROGRAM, *words.split()], stdout=writer, stderr=subprocess.PIPE, env=cli.env, text=True
+        )
+        os.close(writer)
+        assert (words, done.returncode, done.stderr) == (words, 141, "")
 
 
 def test_an_archive_does_not_go_to_a_terminal(cli: Cli) -> None:
@@ -163,6 +186,67 @@ def test_bash_completes_commands_options_and_images(cli: Cli) -> None:
     assert {"images", "image", "import"} <= complete("im")
     assert "--digests" in complete("images", "--di")
     assert complete("rmi", "ub") == {"ubuntu:latest"}
+    assert complete("run", "--rm", "-p", "80:80", "ub") == {"ubuntu:latest"}
+    assert complete("run", "ubuntu", "ub") == {""}
+    assert complete("umount", "ub") == complete("copy", "ub") == {"ubuntu:latest"}
+
+
+TYPED = """
+source "$1"
+typed() {
+    COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+    _imagetool_completion imagetool 2>/dev/null
+    echo "${COMPREPLY[*]}"
+}
+typed imagetool rmi ""
+typed imagetool rmi ubuntu ":"
+typed imagetool rmi ubuntu : n
+typed imagetool rmi ubuntu:n
+typed imagetool rmi ubuntu : new r.example : 5000/ # what bash makes of names that a person types
+typed imagetool image explore --ht
+COMP_WORDBREAKS=${COMP_WORDBREAKS//:}
+typed imagetool rmi ubuntu:n
+"""
+
+
+def test_bash_completes_what_comes_after_a_colon(cli: Cli, tmp_path: Path) -> None:
+    cli("pull", "-q", "ubuntu")
+    cli("tag", "ubuntu", "ubuntu:new")
+    cli("tag", "ubuntu", "r.example:5000/x/y")
+    (tmp_path / "script").write_text(cli("completion", "bash"))
+    path = {"PATH": f"{Path(sys.executable).parent}:{cli.env['PATH']}"}
+    done = subprocess.run(
+        ["bash", "--norc", "-c", TYPED, "bash", tmp_path / "script"],
+        capture_output=True, text=True, check=True, env=cli.env | path, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        "r.example:5000/x/y:latest ubuntu:latest ubuntu:new",
+        "latest new",
+        "new",
+        "new",
+        "5000/x/y:latest",
+        "--html",
+        "ubuntu:new",
+    ]
+
+
+def test_fish_completes_commands_options_and_images(cli: Cli, tmp_path: Path) -> None:
+    cli("pull", "-q", "ubuntu")
+    (tmp_path / "script").write_text(cli("completion", "fish"))
+    path = {"PATH": f"{Path(sys.executable).parent}:{cli.env['PATH']}"}
+
+    def complete(line: str) -> list[str]:
+        done = subprocess.run(
+            ["fish", "--no-config", "-c", f"source {tmp_path}/script; complete -C {line!r}"],
+            capture_output=True, text=True, check=True, env=cli.env | path, timeout=60,
+        )  # fmt: skip
+        return done.stdout.splitlines()
+
+    assert complete("imagetool rmi ub") == ["ubuntu:latest"]
+    assert complete("imagetool rmi ubuntu:l") == ["ubuntu:latest"]
+    assert "images\tList images" in complete("imagetool im")
+    assert complete("imagetool image r") == ["rm\tRemove images"]
+    assert complete("imagetool images --tr")[0].startswith("--tree\t")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

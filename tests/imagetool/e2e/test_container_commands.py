@@ -29,6 +29,8 @@ def test_inspect_finds_containers_and_images(box: Cli) -> None:
     assert both[0]["Config"]["Labels"] == {"a": "b"}
     assert "SizeRw" not in both[0]
     assert box("inspect", "-s", "-f", "{{.SizeRw}} {{.State.Status}}", "one") == "0 created\n"
+    assert json.loads(box("inspect", "/one"))[0]["Id"] == made
+    assert box.run("inspect", "nobody", code=125).stderr == "Error: No such object: nobody\n"
     assert "No such image: one" in box.run("inspect", "--type", "image", "one", code=125).stderr
     assert (
         "No such container: busybox" in box.run("inspect", "--type", "container", "busybox", code=125).stderr
@@ -185,6 +187,24 @@ def test_exec_by_way_of_pipes(box: Cli) -> None:
     assert done.returncode not in (0, 125)
 
 
+def test_the_home_of_exec_is_the_user_s_unless_somebody_chose_one(box: Cli) -> None:
+    say = ("sh", "-c", "echo $HOME")
+    box("run", "-d", "--name", "none", *BOX, *FOREVER)
+    box("run", "-d", "--name", "chosen", "-e", "HOME=/mine", *BOX, *FOREVER)
+    assert box("exec", "-u", "7", "none", *say) == "/\n"
+    assert box("exec", "-u", "7", "-e", "HOME=/other", "none", *say) == "/other\n"
+    assert box("exec", "-u", "7", "chosen", *say) == "/mine\n"
+
+
+def test_who_ran_out_of_memory(box: Cli) -> None:
+    script = "test -e /again && exit 0; echo > /again; x=1; while :; do x=$x$x; done"
+    box("run", "--name", "mm", "-m", "16m", *BOX, "sh", "-c", script, code=137)
+    shown = "{{.State.OOMKilled}} {{.State.ExitCode}}"
+    assert box("inspect", "-f", shown, "mm") == "true 137\n"
+    box("start", "-a", "mm")
+    assert box("inspect", "-f", shown, "mm") == "false 0\n"
+
+
 def test_hosts_name_servers_groups_and_labels(box: Cli) -> None:
     (box.folder / "labels").write_text("a=1\n\n# no\nb\n")
     run = ("run", "--rm", "--add-host", "db:10.9.8.7", "--dns", "9.9.9.9", "--group-add", "77")
@@ -266,7 +286,9 @@ def test_many_that_stay(box: Cli, count: int) -> None:
     ]
     ids = [each.communicate(timeout=100)[0].strip() for each in made]
     assert sorted(box("ps", "-q", "--no-trunc").split()) == sorted(ids)
-    assert box("rm", "-f", *ids).split() == ids
+    done = box.run("rm", "-f", ids[0], "nobody", *ids[1:])
+    assert done.stdout.split() == ids
+    assert done.stderr.startswith("Error: No such container: nobody")
 
 
 def test_cp_in_all_forms(box: Cli) -> None:
@@ -320,6 +342,25 @@ def test_cp_in_all_forms(box: Cli) -> None:
     box.raw("cp", "-", "cc:/have", data=buffer.getvalue())
     assert (
         box("exec", "cc", "sh", "-c", "cat /have/from/tar; busybox stat -c %u /have/from/tar") == "data33\n"
+    )
+
+
+def test_cp_to_a_link_goes_where_it_leads(box: Cli) -> None:
+    (box.folder / "file").write_text("text")
+    (box.folder / "real").write_text("old")
+    for name, target in (("link", "real"), ("dangling", "made")):
+        (box.folder / name).symlink_to(target)
+    script = "echo old > /tmp/real; busybox ln -s real /tmp/link; busybox ln -s /tmp/made /tmp/dangling"
+    box("run", "--name", "cc", *BOX, "sh", "-c", script)
+    for name in ("link", "dangling"):
+        box("cp", "file", f"cc:/tmp/{name}")
+        box("cp", "cc:/tmp/real", name)
+        assert (box.folder / name).is_symlink()
+    assert [(box.folder / name).read_text() for name in ("real", "made")] == ["text", "text"]
+    box("commit", "cc", "linked")
+    script = "cd /tmp; cat real made; busybox readlink link; busybox readlink dangling"
+    assert (
+        box("run", "--rm", "--network", "none", "linked", "sh", "-c", script) == "texttextreal\n/tmp/made\n"
     )
 
 

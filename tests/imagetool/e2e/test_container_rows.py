@@ -111,6 +111,8 @@ def test_exit_codes_are_the_command_s(box: Cli) -> None:
     box("run", "--rm", *BOX, "sh", "-c", "exit 7", code=7)
     box("run", "--rm", *BOX, "sh", "-c", "sh -c 'kill -9 $$'; exit $?", code=137)
     box.error("run", "--rm", "--memory", "much", *BOX, "echo")
+    assert "Minimum memory limit allowed is 6MB" in box.error("run", "--rm", "--memory", "5m", *BOX, "echo")
+    assert box.error("run", "--env-file", "none", *BOX, "echo").endswith("none: No such file or directory")
 
 
 def test_row_35_ps(box: Cli) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from tests.imagetool.e2e.containers import BOX, FOREVER, column
-from tests.support.imagetool import Cli
+from tests.support.imagetool import PROGRAM, Cli
 from tests.support.process import wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -89,3 +90,17 @@ def test_exec_takes_no_account_of_the_host_s(box: Cli, tmp_path: Path) -> None:
 def test_no_name_of_a_volume_leads_elsewhere(box: Cli, name: str) -> None:
     mount = f"type=volume,source={name},target=/v"
     assert "invalid volume name" in box.error("run", "--rm", "--mount", mount, *BOX, "true")
+
+
+@pytest.mark.parametrize("words", ["run --rm", "mount", "run -d"])
+def test_no_module_comes_from_where_the_caller_stands(cli: Cli, tmp_path: Path, words: str) -> None:
+    """Not into what is started besides either: the network's helper, monitors and servers after a pull."""
+    for name in ("json", "socket", "subprocess", "contextlib", "pyroute2", "trio", "unionfs", "imagetool"):
+        (cli.folder / f"{name}.py").write_text(f"open({str(tmp_path / 'taken')!r}, 'a').write('{name} ')\n")
+    program = [*PROGRAM, *words.split(), "busybox"]
+    asked = [*program, "echo"] * words.startswith("run") or program
+    for _ in ("pulled first", "there already"):
+        done = subprocess.run(asked, env=cli.env, cwd=cli.folder, capture_output=True, text=True, timeout=60)
+        wait_until(lambda: words != "run -d" or column(cli, "State", "-l") == "exited", 20, "the end")
+        assert not (tmp_path / "taken").exists(), (tmp_path / "taken").read_text()
+        assert done.returncode == 0, done.stderr

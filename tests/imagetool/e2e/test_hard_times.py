@@ -141,6 +141,21 @@ def test_a_file_larger_than_the_disk_is_refused_before_it_is_written(
     assert cli("system", "check") == ""
 
 
+def test_a_store_that_cannot_be_written_is_looked_at(cli: Cli) -> None:
+    cli("pull", "-q", "ubuntu")
+    subprocess.run(["mount", "--bind", cli.root, cli.root], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", cli.root], check=True)
+        assert cli("images", "--format", "{{.Repository}}") == "ubuntu\n"
+        assert json.loads(cli("inspect", "ubuntu"))[0]["RepoTags"] == ["ubuntu:latest"]
+        assert cli("system", "df").splitlines()[1].split()[:2] == ["Images", "1"]
+        for words in (["tag", "ubuntu", "x"], ["rmi", "ubuntu"], ["pull", "debian"], ["mount", "ubuntu"]):
+            assert "Read-only file system" in cli.run(*words, code=125).stderr.splitlines()[-1]
+    finally:
+        subprocess.run(["umount", cli.root], check=True)
+    assert cli("system", "check") == ""
+
+
 RIVALS = [
     {"name": "library/debian", "description": "Debian", "star_count": 100, "is_official": True},
     {"name": "me/debian", "description": None, "star_count": 7, "is_automated": True},

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.imagetool.e2e.containers import BOX, FOREVER, column, monitor_of, processes
+from tests.imagetool.e2e.containers import BOX, FOREVER, column, monitor_of, processes, traces
 from tests.support.imagetool import PROGRAM, Cli
 from tests.support.process import wait_until
 
@@ -61,8 +61,10 @@ def children(cli: Cli) -> list[int]:
 def test_killed_at_random(box: Cli) -> None:
     dice = random.Random(7)
     running: list[subprocess.Popen[bytes]] = []
+    made: set[str] = set()
     end, kills = time.monotonic() + SECONDS, 0
     while time.monotonic() < end:
+        made.update(os.listdir(box.root / "containers"))
         running = [each for each in running if each.poll() is None]
         if len(running) < 4:
             running.append(command(box, dice))
@@ -80,6 +82,9 @@ def test_killed_at_random(box: Cli) -> None:
     true_states(box)
     box("system", "check")
     box("run", "--rm", *BOX, "echo", "still works")
+    if left := box("ps", "-aq", "--no-trunc").split():
+        box("rm", "-f", *left)
+    wait_until(lambda: traces(box, sorted(made)) == [], 20, "the end of all that was ever made")
 
 
 def command(cli: Cli, dice: random.Random) -> subprocess.Popen[bytes]:

@@ -98,6 +98,9 @@ def test_exec_cp_logs_and_stop(mine: Cli) -> None:
     assert ((mine.folder / "out").read_text(), (mine.folder / "out").stat().st_uid) == ("text", USER.pw_uid)
     assert mine("logs", "xx") == "said\n"
     assert "xx" in mine("ps")
+    memory, processes = mine("stats", "--no-stream", "--format", "{{.MemUsage}},{{.PIDs}}", "xx").split(",")
+    assert not memory.startswith("0B"), memory
+    assert int(processes) > 0
     mine("exec", "-d", "xx", "busybox", "sleep", "60")
     wait_until(lambda: "busybox sleep 60" in mine("top", "xx"), 10, "both processes")
     assert "sh -c echo said" in mine("top", "xx")

@@ -12,8 +12,9 @@ import pytest
 from imagetool import digest as digests
 from imagetool.store.lock import try_lock
 from tests.support.imagetool import Cli
-from tests.support.oci import layer_tar
-from tests.support.registry import Server, registry, skopeo
+from tests.support.oci import Layout, layer_tar
+from tests.support.registry import Server, fill, registry, skopeo
+from tests.support.tokens import PASSWORD, USER, token_server
 
 TAR = layer_tar({"f": b"12345"})
 
@@ -301,6 +302,24 @@ def test_row_20_push_without_login(cli: Cli, tmp_path: Path) -> None:
         assert "secret" not in said
 
 
+def test_row_20_push_to_a_foreign_namespace(cli: Cli, tmp_path: Path) -> None:
+    """Refused without a login, then denied with one; the tag in one's own namespace is taken."""
+    (cli.folder / "root.tar").write_bytes(TAR)
+    with token_server(tmp_path / "tokens") as tokens, registry(tmp_path / "hub", token=tokens.section) as hub:
+        foreign, own = f"{hub.host}/foreign/tomcat:dev", f"{hub.host}/{USER}/tomcat:dev"
+        cli("import", cli.folder / "root.tar", foreign)
+        assert "authentication required" in cli.run("push", foreign, code=125).stderr
+        cli("login", "-u", USER, "--password-stdin", hub.host, text=PASSWORD)
+        said = cli.run("push", foreign, code=125).stderr
+        assert "denied: requested access to the resource is denied" in said
+        assert PASSWORD not in said
+        cli("image", "tag", foreign, own)
+        assert "dev: digest: sha256:" in cli("image", "push", own)
+        assert cli("search", f"{hub.host}/tomcat").splitlines()[1].split()[0] == own.removesuffix(":dev")
+        assert cli("rmi", foreign).startswith(f"Untagged: {foreign}\n")
+        assert cli("images", "-q", own) != ""
+
+
 def test_row_21_login(cli: Cli, tmp_path: Path) -> None:
     (cli.folder / "root.tar").write_bytes(TAR)
     with registry(tmp_path / "closed", login=("me", "se cret")) as closed:
@@ -348,6 +367,16 @@ def test_row_42_layers_are_read_only_and_one_takes_the_changes(cli: Cli) -> None
     assert (fresh / "a").read_text() == "1"
     cli("umount", "-a")
     assert cli("system", "check") == ""
+
+
+def test_row_42_a_third_layer_with_a_newer_file_leaves_six(cli: Cli, server: Server, tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "oci")
+    layers = [{"1": b"1", "2": b"2", "3": b"3"}, {"4": b"4", "5": b"5", "6": b"6"}, {"5": b"newer"}]
+    layout.tag("x", layout.image(layers))
+    fill(server, layout.root, "x", "user/newer:1")
+    mounted = Path(cli("mount", "user/newer:1").strip())
+    assert sorted(os.listdir(mounted)) == list("123456")
+    assert (mounted / "5").read_text() == "newer"
 
 
 def test_row_43_names(cli: Cli, server: Server) -> None:

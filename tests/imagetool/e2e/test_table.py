@@ -221,6 +221,32 @@ def test_a_terminal_is_given_back_when_the_command_is_killed(box: Cli) -> None:
     assert screen.end() == 3
 
 
+@pytest.mark.parametrize("words", [("attach", "tt"), ("exec", "-it", "tt", "sh")], ids=lambda words: words[0])
+def test_a_terminal_is_given_back_after_a_kill(box: Cli, words: tuple[str, ...]) -> None:
+    box("run", "-dit", "--name", "tt", *BOX, "sh")
+    screen = Screen(box, *words)
+    screen.types("echo $((40 + 1))\n")
+    screen.shows("41")
+    assert screen.is_raw()
+    screen.process.kill()
+    wait_until(lambda: not screen.is_raw(), 10, "the terminal as it was")
+    screen.end()
+    assert column(box, "State") == "running"
+
+
+def test_exec_is_left_alone_and_goes_on(box: Cli) -> None:
+    box("run", "-d", "--name", "tt", *BOX, *FOREVER)
+    screen = Screen(box, "exec", "-it", "tt", "sh")
+    screen.types(
+        "echo $((40 + 1)); until test -e /go; do echo waiting; busybox sleep 0.1; done; echo x > /done\n"
+    )
+    screen.shows("41")
+    screen.types("\x10\x11")
+    assert screen.end() == 0
+    box("exec", "tt", "busybox", "touch", "/go")
+    wait_until(lambda: "A /done" in box("diff", "tt"), 10, "what was left alone goes on")
+
+
 def test_signals_are_passed_on(box: Cli) -> None:
     script = "trap 'exit 11' TERM; echo ready; while :; do busybox sleep 0.1; done"
     with subprocess.Popen(

@@ -124,6 +124,16 @@ def test_a_proxy_that_refuses(world: World, secure: Server) -> None:
     assert "secret" not in str(error.value)
 
 
+@pytest.mark.parametrize("proxy", ["127.0.0.1:1", "proxy.invalid:80"])
+def test_a_proxy_that_is_not_there(world: World, secure: Server, proxy: str) -> None:
+    world.environ["HTTPS_PROXY"] = f"http://me:secret@{proxy}"
+    with pytest.raises(
+        TransportError, match=f"cannot connect to the proxy http://{proxy}: .*HTTPS_PROXY"
+    ) as error:
+        world.pull(f"{NAME}/app:x")
+    assert "secret" not in str(error.value)
+
+
 def test_loopback_is_never_proxied(world: World, bad: Hostile, layout: Layout) -> None:
     image = layout.image([{"a": b"1"}])
     bad.load(layout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -198,6 +199,32 @@ def test_limits_are_in_the_cgroup(either: Runner) -> None:
         for file, text in expected.items():
             assert Path("/sys/fs/cgroup", file.format(f"{CGROUP[1:]}/{ID}")).read_text().strip() == text
         assert container.pid in cgroups.Cgroup(f"{CGROUP}/{ID}").pids()
+
+
+def test_a_container_sees_its_limits_and_changes_none(either: Runner) -> None:
+    script = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes pids/pids.max; echo 7 > pids/pids.max; mkdir cpu/x"
+    result = either.run("sh", "-c", script, resources=Resources(memory=64 << 20, pids=50))
+    assert result.out == f"{64 << 20}\n50\n"
+    assert result.err.count("Read-only file system") == 2
+
+
+def test_controllers_that_are_mounted_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As systemd has them: one directory, and a link to it for each."""
+    together = tmp_path / "cpu,cpuacct"
+    together.mkdir()
+    for name in ("cpu", "cpuacct"):
+        (tmp_path / name).symlink_to("cpu,cpuacct")
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", together], check=True)
+    try:
+        monkeypatch.setattr(cgroups, "ROOT", str(tmp_path))
+        group = cgroups.Cgroup.create("/imagetool/x", {"cpu": {"shares": 512}})
+        assert group.directories() == [f"{tmp_path}/{name}/imagetool/x" for name in ("cpu", "cpuacct")]
+        assert (together / "imagetool/x/cpu.shares").read_text() == "512"
+        (together / "imagetool/x/cpu.shares").unlink()
+        group.remove()
+        assert list(together.iterdir()) == []
+    finally:
+        subprocess.run(["umount", together], check=True)
 
 
 def test_memory_limit_kills(either: Runner) -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from imagetool.errors import ImageToolError, UsageError
-from imagetool.runtime import devices, inroot, linux, users
+from imagetool.runtime import cgroups, devices, inroot, linux, users
 from imagetool.runtime.errors import SandboxError
-from imagetool.runtime.options import ImageDefaults, Mount
+from imagetool.runtime.options import ImageDefaults, Mount, Resources
 from tests.imagetool.runtime.kit import ID, NO_STDIO, Runner
 from tests.support.process import wait_until
 
@@ -159,7 +159,12 @@ def test_no_volume_on_proc_through_a_link(runner: Runner, rootfs: Path, tmp_path
 
 @pytest.mark.parametrize(
     ("place", "name", "terminal"),
-    [("/dev", "null", False), ("/dev", "pts", True), ("/sys", "firmware", False)],
+    [
+        ("/dev", "null", False),
+        ("/dev", "pts", True),
+        ("/dev", "console", True),
+        ("/sys", "firmware", False),
+    ],
 )
 def test_a_link_in_a_volume_in_place_of_a_system_directory(
     runner: Runner, tmp_path: Path, place: str, name: str, terminal: bool
@@ -262,10 +267,11 @@ def test_a_joining_process_cannot_be_traced(runner: Runner, rootfs: Path) -> Non
 
 
 def test_nothing_can_be_imported_any_more() -> None:
-    """After the change of root the module path would name the image's files."""
+    """After the change of root the module path would name the image's files: it is forgotten before anything else."""
     root = Path(__file__).parents[3]
     script = f"import sys; sys.path.insert(0, {str(root)!r}); from imagetool.runtime import entry; "
-    script += "entry._forget_the_host(); import colorsys"
+    script += "entry._enter_namespaces = lambda request: __import__('colorsys'); "
+    script += "entry._become({'init': False, 'process': {'oom_score_adj': None}})"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, check=False
     )
@@ -290,10 +296,20 @@ def test_a_working_directory_behind_a_link(runner: Runner, rootfs: Path, tmp_pat
 
 
 def test_old_root_is_not_mounted(either: Runner) -> None:
-    lines = either.run("cat", "/proc/self/mountinfo").out.splitlines()
-    roots = [line.split()[4] for line in lines]
-    assert roots.count("/") == 1
-    assert not [r for r in roots if r.startswith(("/sys/fs/cgroup/", "/var", "/mnt"))]
+    table = either.run("cat", "/proc/self/mountinfo", resources=Resources(memory=64 << 20))
+    rows = [line.split() for line in table.out.splitlines()]
+    assert [row[4] for row in rows].count("/") == 1
+    assert not [row for row in rows if row[4].startswith(("/var", "/mnt"))]
+    groups = [row for row in rows if row[4].startswith("/sys/fs/cgroup/")]  # its own, read-only
+    assert {(row[3], row[5].split(",")[0]) for row in groups} == {("/", "ro")}
+
+
+def test_no_cgroup_of_the_host_s_is_seen(runner: Runner) -> None:
+    """Hierarchies without a cgroup of the container's own would show the host's."""
+    listed = runner.run("sh", "-c", "cd /sys/fs/cgroup && ls && cat */cgroup.procs && ls -d */*/")
+    assert set(listed.out.split()) <= {*cgroups.V1, "0", "1", "2", "3"}
+    assert {"memory", "pids"} <= set(listed.out.split())
+    assert "Read-only file system" in runner.run("touch", "/sys/fs/cgroup/x").err
 
 
 def test_devices_in_the_image_are_dead(runner: Runner, rootfs: Path) -> None:
@@ -360,8 +376,9 @@ class TestAccounts:
         finally:
             os.close(root)
 
-    def test_a_huge_file_is_refused(self, rootfs: Path) -> None:
-        os.truncate(rootfs / "etc/passwd", users.FILE_MAX + 1)
+    @pytest.mark.parametrize("size", [users.FILE_MAX + 1, 1 << 42])
+    def test_a_huge_file_is_refused(self, rootfs: Path, size: int) -> None:
+        os.truncate(rootfs / "etc/passwd", size)
         with pytest.raises(OSError, match="larger than"):
             self.read(rootfs)
 

@@ -42,13 +42,16 @@ def test_what_may_be_done_on_the_system_s_mounts(either: Runner) -> None:
     for target in ("/proc", "/dev/shm", "/dev/mqueue", "/scratch", "/sys"):
         assert options_of(table, target) >= sealed_off, target
     assert "nosuid" in options_of(table, "/dev")
-    assert "ro" in options_of(table, "/sys")
+    for target in ("/sys", "/sys/firmware", "/proc/acpi"):
+        assert "ro" in options_of(table, target), target
 
 
-def test_what_is_mounted_later_is_not_seen(runner: Runner, tmp_path: Path) -> None:
-    """Whatever the host mounts below a volume afterwards stays the host's, shared or not."""
-    (tmp_path / "later").mkdir()
-    script = "touch /volume/ready; while test -e /volume/ready; do sleep 0.05; done; ls /volume/later"
+@pytest.mark.parametrize("inside", ["/volume", "/srv"])
+def test_what_is_mounted_later_is_not_seen(runner: Runner, tmp_path: Path, inside: str) -> None:
+    """Whatever the host mounts afterwards below a volume, or the root, stays the host's, shared or not."""
+    place = tmp_path if inside == "/volume" else runner.rootfs / "srv"
+    (place / "later").mkdir()
+    script = f"touch {inside}/ready; while test -e {inside}/ready; do sleep 0.05; done; ls {inside}/later"
     runner.prepare("sh", "-c", script, mounts=(Mount("bind", str(tmp_path), "/volume"),))
     pid = os.fork()
     if pid == 0:
@@ -63,11 +66,11 @@ def test_what_is_mounted_later_is_not_seen(runner: Runner, tmp_path: Path) -> No
                 runner.created(Stdio(-1, out.fileno(), -1)) as container,
             ):
                 container.start()
-                wait_until((tmp_path / "ready").exists, 20, "the container")
+                wait_until((place / "ready").exists, 20, "the container")
                 tree = linux.new_filesystem(b"tmpfs", [])
-                linux.attach(tree, os.open(tmp_path / "later", os.O_PATH))
-                (tmp_path / "later/seen").touch()
-                (tmp_path / "ready").unlink()
+                linux.attach(tree, os.open(place / "later", os.O_PATH))
+                (place / "later/seen").touch()
+                (place / "ready").unlink()
                 container.wait()
             code = 0
         finally:
@@ -129,6 +132,12 @@ def test_the_copy_of_an_interpreter_is_sealed() -> None:
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, 0)
     finally:
         os.close(fd)
+
+
+def test_a_file_of_the_caller_s_is_not_given_to_the_user(runner: Runner) -> None:
+    """Pipes are, so that he may open /dev/stdout; the caller's /dev/null would be, too."""
+    assert runner.run("echo", "said", user="101").out == "said\n"
+    assert {(runner.bundle / name).stat().st_uid for name in ("out", "err")} == {os.getuid()}
 
 
 @pytest.mark.parametrize("path", ["/imagetool/../system", "imagetool", ".."])

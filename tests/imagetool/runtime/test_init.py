@@ -18,6 +18,15 @@ def test_the_command_is_not_process_1(runner: Runner) -> None:
     assert runner.run("sh", "-c", "echo $$", init=True).out == "2\n"
 
 
+@pytest.mark.parametrize("user", ["", "101"])
+def test_process_1_shows_nothing_of_the_host(runner: Runner, user: str) -> None:
+    script = "tr '\\0' ' ' < /proc/1/cmdline; cat /proc/1/comm; : " + "x" * 10_000
+    shown = runner.run("sh", "-c", script, init=True, user=user).out
+    assert shown.startswith("init -- sh -c tr ")
+    assert shown.endswith("init\n")
+    assert "python" not in shown
+
+
 def test_exit_codes(runner: Runner) -> None:
     assert runner.run("sh", "-c", "exit 5", init=True).code == 5
     assert runner.run("sh", "-c", "kill -9 $$", init=True).code == 137

@@ -181,6 +181,17 @@ def test_a_crash_leaves_nothing_for_long(runner: Runner, bridge: Bridge, netlink
         bridge.disconnect(netlink, "b")
 
 
+def test_a_killed_helper_keeps_nobody_from_leaving(runner: Runner, bridge: Bridge) -> None:
+    with servers(runner, "a") as (container,):
+        helper = Netlink()
+        bridge.connect(helper, "a", container.pid)
+        os.kill(helper.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, helper.pid, os.WEXITED | os.WNOWAIT)
+        bridge.leave(helper, "a", container.pid)
+        wait_until(lambda: not is_there(NAME), 20, "the bridge goes")
+        helper.__exit__(None, None, None)
+
+
 def test_a_link_that_lost_its_lease_is_swept(runner: Runner, bridge: Bridge, netlink: Netlink) -> None:
     subprocess.run(
         ["ip", "link", "add", f"{NAME}-stale", "type", "veth", "peer", "name", f"{LINKS}p"], check=True

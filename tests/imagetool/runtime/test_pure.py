@@ -189,6 +189,19 @@ class TestRequest:
         assert not any(rows.values())
         assert request.mount_step({"destination": "/devel", "type": "tmpfs"}, "/b")[0]["links"]
 
+    def test_cgroups_of_version_1_are_a_directory_of_hierarchies(self) -> None:
+        made = request.create(spec(), "/b", b"", [("cpu", "cpuacct"), ("pids",)])
+        place = "/sys/fs/cgroup"
+        rows = [row for row in made["mounts"] if row["target"].startswith(place)]
+        assert [(row["kind"], row["target"].removeprefix(place)) for row in rows] == [
+            ("tmpfs", ""), ("cgroup", "/cpu,cpuacct"), ("cgroup", "/pids"),
+        ]  # fmt: skip
+        assert rows[1]["options"] == [(b"cpu", None), (b"cpuacct", None)]
+        assert {bool(row["on"] & linux.ATTR_RDONLY) for row in rows[1:]} == {True}
+        assert (f"{place}/cpu", "cpu,cpuacct") in made["symlinks"]
+        assert made["sealed"] == [place]
+        assert request.create(spec(), "/b")["sealed"] == []
+
     def test_a_spec_becomes_what_marshal_takes(self) -> None:
         import marshal
 
@@ -252,6 +265,8 @@ class TestOptions:
         for bad in ("nofile", "nofile=", "=1", "x=2:1", "x=-1:5", "x=a"):
             with pytest.raises(UsageError):
                 options.parse_ulimit(bad)
+        with pytest.raises(UsageError, match="invalid ulimit type: files"):
+            options.parse_ulimit("files=1")
 
     def test_environment_from_the_host(self) -> None:
         host = {"A": "1", "SECRET": "s"}

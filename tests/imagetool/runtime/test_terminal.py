@@ -15,6 +15,7 @@ import pytest
 from imagetool.runtime import cgroups, signals, terminal
 from imagetool.runtime.terminal import Ended
 from tests.imagetool.runtime.kit import CGROUP, ID, Runner
+from tests.support.process import wait_until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -48,17 +49,18 @@ def test_what_is_typed_ahead_is_kept(user: tuple[int, int]) -> None:
         assert os.read(user[1], 100).startswith(b"ahead")
 
 
-def test_raw_mode_is_undone_by_a_deadly_signal(user: tuple[int, int]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_raw_mode_is_undone_by_a_deadly_signal(user: tuple[int, int], number: signal.Signals) -> None:
     before = termios.tcgetattr(user[1])
     pid = os.fork()
     if pid == 0:
         try:
             with terminal.raw_mode(user[1]):
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), number)
         finally:
             os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
-    assert termios.tcgetattr(user[1]) == before
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -number
+    wait_until(lambda: termios.tcgetattr(user[1]) == before, 10, "the terminal as it was")
 
 
 def test_a_session(runner: Runner, user: tuple[int, int]) -> None:

@@ -68,22 +68,24 @@ def fill(ingest: Ingest, data: bytes, step: int = 1 << 16) -> None:
         ingest.finish()
 
 
-def bring_layer(store: Store, lease: Lease, each: Layer, step: int = 1 << 16) -> None:
+def bring_layer(
+    store: Store, lease: Lease, each: Layer, step: int = 1 << 16, limits: Limits = LIMITS
+) -> None:
     """As a pull does: wait while another process has it, go on where an earlier try ended."""
     lease.pin(each.descriptor.digest, each.diff_id)
     while not store.has_layer(each.descriptor, each.diff_id):
-        ingest = lease.claim(each.descriptor, each.diff_id)
+        ingest = lease.claim(each.descriptor, each.diff_id, limits)
         if ingest is None:
             time.sleep(0.005)
             continue
         fill(ingest, each.blob[ingest.offset :], step)
 
 
-def bring(store: Store, made: Made, *names: str) -> Made:
+def bring(store: Store, made: Made, *names: str, limits: Limits = LIMITS) -> Made:
     """A whole pull."""
     with store.lease() as lease:
         for each in made.layers:
-            bring_layer(store, lease, each)
+            bring_layer(store, lease, each, limits=limits)
         lease.put(made.rendered.config)
         lease.put(made.rendered.manifest)
         store.publish(names, made.target)
