@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from unionfs.errors import UnionError
-from unionfs.layers.base import Layer
+from unionfs.layers.base import SHIFT, Layer, give_numbers
 from unionfs.layers.tarball import INO_OFFSET, TarLayer
 from unionfs.merge import Spot
 from unionfs.model import ROOT_ID, Attr
@@ -22,7 +22,6 @@ from unionfs.namedtuple import NamedTuple
 if TYPE_CHECKING:
     from unionfs.listing import Listing
 
-SHIFT = 48
 MASK = (1 << SHIFT) - 1
 PRIVATE = 0xFFFF << SHIFT
 """Node ids are (layer, counted from the bottom, or 0 for the top layer) << 48 | inode number in that layer,
@@ -116,17 +115,12 @@ class NodeTable:
         self.nodes: dict[int, Node] = {ROOT_ID: root}
         self.root = root
         self.real: dict[int, Node] = {}  # INVARIANT: the upper nodes in the table, by their st_ino there
-        for number, layer in enumerate(layers):
-            layer.base = self.base(number)
+        give_numbers(layers)
         self.idle: dict[Node, None] = {}  # INVARIANT: the nodes in the table with lookups == 0 == children
         self.tars = [layer if isinstance(layer, TarLayer) else None for layer in layers]
         self.counts: dict[int, array[int]] = {}  # by id >> SHIFT: the lookups of numbered lower files
         self.numbered_dirs: dict[Spot, Node] = {}
         self._number(root)
-
-    def base(self, layer: int) -> int:
-        """What is added to the inode numbers of a layer."""
-        return (len(self.layers) - layer) << SHIFT
 
     def numbered(self, ino: int) -> tuple[int, TarLayer] | None:
         """(layer number, layer) if the id is that of an entry of a layer with numbered entries."""

@@ -14,14 +14,14 @@ from collections.abc import Hashable, Iterator, Sequence
 
 from unionfs import sysfd, whiteout
 from unionfs.errors import UnionError
-from unionfs.layers.base import Entry, Layer
+from unionfs.layers.base import SHIFT, Entry, Layer
 from unionfs.layers.directory import DirLayer
 from unionfs.layers.tarball import TarLayer
 from unionfs.links import Links
 from unionfs.listing import FIRST, Listing
 from unionfs.merge import Found, Spot, merge_names, search
 from unionfs.model import NAME_MAX, ROOT_ID, Attr, Dirent, Mark, Policy, is_dir
-from unionfs.node import PRIVATE, SHIFT, Node, NodeTable
+from unionfs.node import PRIVATE, Node, NodeTable
 from unionfs.upper import Upper
 
 UNSEEN = Attr(0xFFFFFFFF, *(0,) * 15)

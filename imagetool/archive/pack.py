@@ -139,7 +139,7 @@ class _Packer:
 
     def _put_moved(self, top: Path) -> None:
         """A directory that was moved here: all of it, as the merged view has it, and nothing of what was here."""
-        for item in self._tree.walk(top):
+        for item in self._tree.walk(top, moved=True):
             self._tree.put(item, self._writer)
             if item.path == top:
                 self._put_opaque(top)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from imagetool.archive.writer import Writer
 from imagetool.store.layerwriter import malformed
 from unionfs.errors import LayerError
-from unionfs.layers.base import Layer, Source
+from unionfs.layers.base import Layer, Source, give_numbers
 from unionfs.layers.tarball import open_tar_layer
 from unionfs.layers.tarheader import BLOCK
 from unionfs.model import ROOT_ID, Attr, Policy
@@ -36,6 +36,9 @@ class Tree:
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = layers
+        give_numbers(
+            layers
+        )  # as the union will: who looks at a layer before there is one sees the same inodes
         self.links: dict[int, tuple[bytes, ...]] = {}  # inode -> the first name that was given out
 
     @cached_property
@@ -61,20 +64,21 @@ class Tree:
         for layer in self.layers:
             layer.close()
 
-    def walk(self, top: tuple[bytes, ...] = ()) -> Iterator[Item]:
+    def walk(self, top: tuple[bytes, ...] = (), *, moved: bool = False) -> Iterator[Item]:
         """`top` and everything below it, directories before what they hold, names in byte order.
 
-        Names of one inode are told from each other over all walks of this tree.
+        Names of one inode are told from each other over all walks of this tree. `moved`: those below a directory
+        that has moved, too, which nobody has counted: the layers know them by other paths.
         """
         ino = ROOT_ID
         for name in top:
             ino = self.union.lookup(ino, name).ino
         attr = self.union.getattr(ino)
-        yield Item(top, attr, self._first_name(attr, top))
+        yield Item(top, attr, self._first_name(attr, top, moved))
         if stat.S_ISDIR(attr.mode):
-            yield from self._below(ino, top)
+            yield from self._below(ino, top, moved)
 
-    def _below(self, top_ino: int, top: tuple[bytes, ...]) -> Iterator[Item]:
+    def _below(self, top_ino: int, top: tuple[bytes, ...], moved: bool) -> Iterator[Item]:
         """Without recursion: trees can be deeper than the stack. Nodes are forgotten as soon as they are done."""
         todo = [(top_ino, top, self._names(top_ino))]
         while todo:
@@ -87,7 +91,7 @@ class Tree:
                 continue
             below = (*path, name)
             attr = self.union.lookup(ino, name)
-            yield Item(below, attr, self._first_name(attr, below))
+            yield Item(below, attr, self._first_name(attr, below, moved))
             if stat.S_ISDIR(attr.mode):
                 todo.append((attr.ino, below, self._names(attr.ino)))
             else:
@@ -97,8 +101,8 @@ class Tree:
         rows = self.union.readdir(ino, 0)
         return iter(sorted(row.name for row in rows if row.name not in (b".", b"..")))
 
-    def _first_name(self, attr: Attr, path: tuple[bytes, ...]) -> tuple[bytes, ...] | None:
-        if stat.S_ISDIR(attr.mode) or attr.nlink < 2:
+    def _first_name(self, attr: Attr, path: tuple[bytes, ...], moved: bool) -> tuple[bytes, ...] | None:
+        if stat.S_ISDIR(attr.mode) or (attr.nlink < 2 and not moved):
             return None
         first = self.links.setdefault(attr.ino, path)
         return None if first is path else first

@@ -24,7 +24,7 @@ class CommandFailed(ImageToolError):
 class DockerfileError(UsageError):
     """A mistake in a Dockerfile. Shown as one line, then the source line with a caret under the mistake.
 
-    line and column count from 1; column 0 marks the whole line.
+    line and column count from 1; column 0 marks the whole line, line 0 the whole file.
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class DockerfileError(UsageError):
         return self
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" + (f":{self.column}" if self.column else "")
-        first = f"{place}: {super().__str__()}"
+        place = [self.file, *(str(number) for number in (self.line, self.column) if number)]
+        first = f"{':'.join(place)}: {super().__str__()}"
         if not self.source:
             return first
         start = self.column or len(self.source) - len(self.source.lstrip()) + 1

@@ -7,11 +7,14 @@ them back, and never looks inside.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Protocol
 
 from unionfs.model import Attr, Mark
 from unionfs.namedtuple import NamedTuple
+
+SHIFT = 48
+"""Bits of an inode number within a layer; those above it tell the layer."""
 
 Handle = Hashable
 """A layer's own name for one of its entries: an entry number (TarLayer) or a path object (DirLayer)."""
@@ -94,3 +97,9 @@ class Layer(Protocol):
         """The names from the root to this entry."""
 
     def close(self) -> None: ...
+
+
+def give_numbers(layers: Sequence[Layer]) -> None:
+    """The layers, top first, are those of one union: their inode numbers begin with theirs, counted from the bottom."""
+    for number, layer in enumerate(layers):
+        layer.base = (len(layers) - number) << SHIFT

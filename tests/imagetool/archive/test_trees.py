@@ -103,7 +103,7 @@ def operate(kind: str, one: str, two: str) -> None:
                 put(one, NEW | os.O_APPEND, "more")
             case "unlink":
                 os.unlink(one)
-            case "rmtree":
+            case "rmtree" if stat.S_ISDIR(os.lstat(one).st_mode):  # it would wait for who writes to a pipe
                 shutil.rmtree(one)
             case "mkdir":
                 os.mkdir(one, 0o750)

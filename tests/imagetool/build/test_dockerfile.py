@@ -149,8 +149,8 @@ ERRORS = [
     ("# escape=`\n# escape=`\nFROM b", "only one escape parser directive", 0),
     ("FROM a\nRUN <<EOF\nx", "unterminated here-document <<EOF", 0),
     ("ARG a", "there is no FROM", 0),
-    ("# nothing\n", "no instructions", 0),
-    ("", "no instructions", 0),
+    ("# nothing\n", "Dockerfile: the file has no instructions", 0),
+    ("", "Dockerfile: the file has no instructions", 0),
 ]
 
 

@@ -20,6 +20,8 @@ CHANGES = {
     "replaced": "echo new > /n; busybox mv /n /d/a",
     "another owner": "busybox chown 5 /d/a; busybox rm /d/b",
     "in a directory that moves": "busybox mv /d/e /d/f; echo 2 >> /d/a",
+    "in a directory that moves alone": "busybox mv /d/e /d/f",
+    "in a directory that moves with all of them": "busybox mv /d /f",
     "moved and written": "echo 2 >> /d/a; busybox mv /d /f; busybox mv /f/e /g",
     "a link": "busybox chown -h 5 /d/s",
     "of a link that goes": "busybox mv /d/s /d/u",
