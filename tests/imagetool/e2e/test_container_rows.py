@@ -198,6 +198,10 @@ def test_row_41_three_web_servers_on_port_80(box: Cli, server: Server, tmp_path:
         assert fetched(port) == f"version {number}\n"
     assert f"0.0.0.0:{ports[1]}->80/tcp" in box("ps", "--filter", "name=web1")
     assert box("port", "web2", "80") == f"0.0.0.0:{ports[2]}\n"
+    shown = "{{range .NetworkSettings.Networks}}{{.IPAddress}}/{{.IPPrefixLen}} {{.Gateway}}{{end}}"
+    assert re.fullmatch(r"10\.213\.0\.\d+/16 10\.213\.0\.1\n", box("inspect", "-f", shown, "web0"))
+    shown = '{{(index (index .HostConfig.PortBindings "80/tcp") 0).HostPort}}'
+    assert box("inspect", "-f", shown, "web0") == f"{ports[0]}\n"
     shown = box.error("run", "--rm", "-p", f"{ports[0]}:80", "busybox", "echo")
     assert f"port 0.0.0.0:{ports[0]}/tcp is already allocated" in shown
 
