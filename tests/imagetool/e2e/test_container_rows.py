@@ -111,6 +111,9 @@ def test_exit_codes_are_the_command_s(box: Cli) -> None:
     box("run", "--rm", *BOX, "sh", "-c", "exit 7", code=7)
     box("run", "--rm", *BOX, "sh", "-c", "sh -c 'kill -9 $$'; exit $?", code=137)
     box.error("run", "--rm", "--memory", "much", *BOX, "echo")
+    assert "always set the Memory limit" in box.error("run", "--rm", "--memory-swap", "9m", *BOX, "echo")
+    shown = box.error("run", "--rm", "--memory-swap", "9m", "-m", "10m", *BOX, "echo")
+    assert "Minimum memoryswap limit should be larger than memory limit" in shown
     assert "Minimum memory limit allowed is 6MB" in box.error("run", "--rm", "--memory", "5m", *BOX, "echo")
     assert box.error("run", "--env-file", "none", *BOX, "echo").endswith("none: No such file or directory")
 
