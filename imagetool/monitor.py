@@ -59,18 +59,20 @@ class Monitor:
         lock = try_lock(f"{self._directory}/running")
         if lock is None:
             raise Conflict(f"container {self._record.id[:12]} is running already")
-        listener = frames.listen(self._directory)
+        listener, upper = frames.listen(self._directory), -1
         try:
             code = self._live(listener)
         finally:
             listener.close()
             disk.unlink(f"{self._directory}/{frames.SOCKET}")
             if self._record.remove:
+                upper = rootfs.upper_of(self._directory)
                 folder.delete(self._store, self._record, volumes=True)
             os.close(lock)
         for client in self._clients:
             client.send(Frame(frames.EXIT, str(code).encode()))
         self._linger()
+        rootfs.see_off(upper)
 
     def _live(self, listener: socket.socket) -> int:
         delay, restarts = _FIRST_DELAY, 0

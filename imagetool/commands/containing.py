@@ -213,8 +213,18 @@ def _options(store: Store, given: dict[str, Any], command: Sequence[str], mounts
         pid=_pid(store, given["pid"]),
         ipc=given["ipc"].replace("private", ""),
         uts=given["uts"],
-        **run.parse_security_options(given["security_opt"]),
+        **_security(given["security_opt"]),
     )
+
+
+def _security(texts: Sequence[str]) -> dict[str, Any]:
+    """A profile is read at each start, by a process that is somewhere else."""
+    from imagetool.runtime.options import parse_security_options
+
+    found = parse_security_options(texts)
+    if found.get("seccomp") not in (None, "default", "unconfined"):
+        found["seccomp"] = os.path.abspath(os.path.expanduser(found["seccomp"]))
+    return found
 
 
 def _sysctls(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -227,10 +237,17 @@ def _sysctls(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
 def _resources(given: dict[str, Any]) -> Resources:
     from imagetool.runtime.options import Resources, parse_cpus, parse_memory, parse_swap
 
+    memory, swap = parse_memory(given["memory"]), parse_swap(given["memory_swap"])
+    if swap > 0 and not memory:
+        raise UsageError("You should always set the Memory limit when using Memoryswap limit", hint="with -m")
+    if 0 < swap < memory:
+        raise UsageError(
+            "Minimum memoryswap limit should be larger than memory limit", hint="it is that of both"
+        )
     return Resources(
-        memory=parse_memory(given["memory"]),
+        memory=memory,
         nano_cpus=parse_cpus(given["cpus"]) if given["cpus"] else 0,
-        memory_swap=parse_swap(given["memory_swap"]),
+        memory_swap=swap,
         cpu_shares=given["cpu_shares"],
         cpuset_cpus=given["cpuset_cpus"],
         pids=given["pids_limit"],

@@ -83,7 +83,7 @@ _OPTIONS = [
     click.option("--stop-signal", default="", metavar="SIGNAL", help="What `stop` sends; SIGTERM."),
     click.option("--stop-timeout", type=click.IntRange(min=-1), default=10, metavar="SECONDS",
                  help="How long `stop` waits before it kills; 10, -1: for ever."),
-    click.option("--restart", default="no", metavar="POLICY", help="no, on-failure[:N] or always."),
+    click.option("--restart", default="no", metavar="POLICY", help="no, on-failure[:N], always, unless-stopped."),
     click.option("--cidfile", metavar="FILE", help="Write the ID to a new file."),
     click.option("--isolation", type=click.Choice(["namespace", "chroot"]), default="namespace",
                  help="How to isolate; namespace."),

@@ -10,6 +10,7 @@ from imagetool.containers import rootfs
 from imagetool.containers.folder import Container
 from imagetool.containers.listing import command, state_word
 from imagetool.errors import ImageToolError
+from imagetool.runtime import leases, network
 from imagetool.runtime.options import Mount
 from imagetool.store import read
 from imagetool.store.store import Store
@@ -52,7 +53,9 @@ def _document(container: Container) -> dict[str, Any]:
         "RestartCount": state.restarts,
         "Driver": "unionfs",
         "HostConfig": {
+            "Binds": [_bind(mount) for mount in asked.mounts if mount.kind != "tmpfs"] or None,
             "NetworkMode": asked.network,
+            "PortBindings": _bindings(container),
             "RestartPolicy": {"Name": record.restart.when, "MaximumRetryCount": record.restart.most},
             "AutoRemove": record.remove,
             "Privileged": asked.privileged,
@@ -87,7 +90,11 @@ def _document(container: Container) -> dict[str, Any]:
         },
         "Mounts": [_mount(container, mount) for mount in asked.mounts],
         "Config": _config(container),
-        "NetworkSettings": {"IPAddress": state.address, "Ports": _ports(container)},
+        "NetworkSettings": {
+            **_address(container),
+            "Ports": _ports(container),
+            "Networks": {asked.network: _address(container)} if ":" not in asked.network else {},
+        },
     }
 
 
@@ -139,6 +146,31 @@ def _mount(container: Container, mount: Mount) -> dict[str, Any]:
         "Type": mount.kind, **named, "Source": source, "Destination": mount.target,
         "RW": not mount.readonly,
     }  # fmt: skip
+
+
+def _bind(mount: Mount) -> str:
+    words = (*(("ro",) if mount.readonly else ()), *mount.options)
+    return ":".join((mount.source, mount.target, *((",".join(words),) if words else ())))
+
+
+def _address(container: Container) -> dict[str, Any]:
+    """Of an ordinary user's container, the one in a network of its own that the host does not see."""
+    address = container.state.address
+    bridged = address and not container.record.rootless
+    return {
+        "IPAddress": address,
+        "IPPrefixLen": int(network.SUBNET.partition("/")[2]) if bridged else 0,
+        "Gateway": leases.gateway(network.SUBNET) if bridged else "",
+    }
+
+
+def _bindings(container: Container) -> dict[str, Any]:
+    """As they were asked for; the port is "" where the kernel chooses one."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for port in container.record.ports:
+        row = {"HostIp": port.ip, "HostPort": str(port.host or "")}
+        found.setdefault(f"{port.container}/{port.protocol}", []).append(row)
+    return found
 
 
 def _ports(container: Container) -> dict[str, Any]:

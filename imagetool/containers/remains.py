@@ -22,6 +22,7 @@ def clear(store: Store, record: Record) -> None:
     if cgroups.version():
         cgroups.Cgroup(cgroup_path(record.id)).remove()
     rootfs.unmount(f"{directory}/rootfs")
+    rootfs.wait_until_free(directory)
     if record.rootless:
         rootless.end_all(rootfs.source_of(record.id))
     if has_lease(record.id):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,7 +17,8 @@ from imagetool.store import disk
 from imagetool.store.store import Store
 from unionfs import mountpoint
 
-_END_WAIT = 10.0  # seconds for a server to let go of the RW layer after its mount is gone
+_GOING = ((0, 1.0), *[(signal.SIGTERM, 1.0)] * 3, (signal.SIGKILL, 5.0))
+"""What a server gets whose mount is gone, and the seconds that it then has. The second SIGTERM ends it at once."""
 STUBS = (("/proc", True), ("/sys", True), ("/dev", True), ("/etc/hosts", False), ("/etc/hostname", False),
           ("/etc/resolv.conf", False))  # fmt: skip
 
@@ -104,9 +106,51 @@ def unmount(target: str) -> None:
 
 
 def wait_until_free(directory: str) -> None:
-    """The server holds the RW layer until it has ended: then all that was written is in it."""
+    """The server holds the RW layer until it has ended: then all that was written is in it.
+
+    Its mount is gone, and so is whoever used it. But whoever has made a mount namespace meanwhile, as `unshare -m`
+    does, has a copy of the mount, and that would keep the server: it is told to go.
+    """
     with suppress(FileNotFoundError):
-        disk.wait_unlocked(f"{directory}/top/upper", _END_WAIT)
+        _see_off(f"{directory}/top/upper")
+
+
+def upper_of(directory: str) -> int:
+    """A descriptor for `see_off` of a container that is about to be removed, and has no time to wait; -1: no files."""
+    with suppress(FileNotFoundError):
+        return os.open(f"{directory}/top/upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return -1
+
+
+def see_off(upper: int) -> None:
+    """The server of a container that is gone ends as well."""
+    if upper >= 0:
+        _see_off(f"/proc/self/fd/{upper}")
+        os.close(upper)
+
+
+def _see_off(upper: str) -> None:
+    for number, seconds in _GOING:
+        if number:
+            _signal_holder(upper, number)
+        if disk.wait_unlocked(upper, seconds):
+            return
+
+
+def _signal_holder(directory: str, number: int) -> None:
+    """To who has locked the directory, as proc(5) locks says and his descriptors confirm."""
+    wanted = os.stat(directory)
+    with open("/proc/locks") as table:
+        rows = [line.split() for line in table]
+    for pid in {int(row[4]) for row in rows if row[1] == "FLOCK" and row[5].endswith(f":{wanted.st_ino}")}:
+        with suppress(OSError):  # it has ended
+            process = os.pidfd_open(pid)
+            try:
+                there = (os.stat(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd"))
+                if any(os.path.samestat(wanted, one) for one in there):
+                    signal.pidfd_send_signal(process, number)
+            finally:
+                os.close(process)
 
 
 def sync(directory: str) -> None:

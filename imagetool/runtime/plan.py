@@ -295,10 +295,13 @@ def _system_mounts(options: RunOptions, host: Host, chroot: bool) -> list[Spec]:
     if chroot or (host.rootless and options.network == "host"):  # sysfs belongs to who owns the network
         by_type["/sys"] = _entry("/sys", "bind", "/sys", "rbind", *sealed, "ro")
     if chroot or options.ipc == "host":
-        by_type["/dev/mqueue"] = _entry("/dev/mqueue", "bind", "/dev/mqueue", "bind", *sealed)
         by_type["/dev/shm"] = _entry("/dev/shm", "bind", "/dev/shm", "rbind", *sealed)
-        if chroot:
-            del by_type["/dev/mqueue"]
+    if chroot:
+        del by_type["/dev/mqueue"]
+    elif (
+        options.ipc == "host" and host.rootless
+    ):  # root mounts the queues of the namespace it is in: the host's
+        by_type["/dev/mqueue"] = _entry("/dev/mqueue", "bind", "/dev/mqueue", "bind", *sealed)
     if host.cgroup_version and not chroot:
         by_type["/sys/fs/cgroup"] = _entry("/sys/fs/cgroup", "cgroup", "cgroup", *sealed, "ro")
     return list(by_type.values())

@@ -12,7 +12,12 @@ import pytest
 
 from imagetool.containers import copying
 from imagetool.containers.copying import Landing
-from imagetool.errors import UsageError
+from imagetool.containers.folder import Container
+from imagetool.containers.record import Record
+from imagetool.containers.state import State
+from imagetool.errors import Conflict, UsageError
+from imagetool.runtime.options import ImageDefaults, RunOptions
+from imagetool.store.store import Store
 
 
 @pytest.fixture
@@ -65,6 +70,14 @@ def test_no_member_leads_out(outside: Path, second: tarfile.TarInfo) -> None:
     assert (outside / "secret").stat().st_nlink == 1
     assert (outside / "link").is_symlink()
     assert stat.S_IMODE(outside.stat().st_mode) == 0o755
+
+
+def test_the_process_of_another_is_not_taken_for_the_container_s(tmp_path: Path) -> None:
+    """Between the look at a container and the opening of its root, its id may be given to somebody else."""
+    made = Record("abc", "web", "", "", "", "", 0, 1.0, RunOptions(), ImageDefaults())
+    container = Container(str(tmp_path), made, State("running", os.getpid(), "another time"), True)
+    with pytest.raises(Conflict, match="has just ended"), copying._root(Store.open(str(tmp_path)), container):
+        pass
 
 
 def test_a_file_replaces_a_link_and_a_directory_stays(outside: Path) -> None:

@@ -57,6 +57,23 @@ def test_devices(box: Cli, disk: str, runtime: str) -> None:
     )
 
 
+def test_a_seccomp_profile_is_found_from_where_the_caller_is(box: Cli) -> None:
+    rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}
+    profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    (box.folder / "profile.json").write_text(json.dumps(profile))
+    run = ("run", "--rm", "--security-opt", "seccomp=profile.json", *BOX)
+    assert "Operation not permitted" in box.run(*run, "busybox", "mkdir", "/d", code=1).stderr
+
+
+@RUNTIMES
+def test_the_host_s_ipc(box: Cli, runtime: str) -> None:
+    script = "busybox readlink /proc/self/ns/ipc; busybox touch /dev/mqueue/imagetool-test"
+    shown = box("run", "--rm", "--runtime", runtime, "--ipc", "host", *BOX, "sh", "-c", script)
+    assert shown == os.readlink("/proc/self/ns/ipc") + "\n"
+    script = "busybox rm /dev/mqueue/imagetool-test"  # one queue for all who are in the namespace
+    box("run", "--rm", "--runtime", runtime, "--ipc", "host", *BOX, "sh", "-c", script)
+
+
 @RUNTIMES
 def test_privileged_may_use_all_devices(box: Cli, disk: str, runtime: str) -> None:
     run = ("run", "--rm", "--runtime", runtime, "--privileged")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagetool.containers import folder, listing, log, names, record
+from imagetool.containers import folder, listing, log, names, record, rootfs, volumes
 from imagetool.containers import state as states
 from imagetool.containers.copying import Landing, landing
 from imagetool.containers.folder import Container
@@ -205,3 +205,21 @@ def test_a_process_that_has_ended_and_was_not_waited_for_is_no_process() -> None
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     assert not states.is_alive(pid, leases.started(pid))
     os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize("name", ["../other", "..", "."])
+def test_no_name_leads_out_of_the_volumes(tmp_path: Path, name: str) -> None:
+    store = Store.open(str(tmp_path))
+    for directory in ("volumes", "other"):
+        (tmp_path / directory).mkdir()
+    with pytest.raises(NotFound, match="no such volume"):
+        volumes.find(store, name)
+    volumes.remove(store, name)
+    assert (tmp_path / "other").is_dir()
+    assert (tmp_path / "volumes").is_dir()
+
+
+def test_mount_points_are_made_beside_the_root_only_in_it(tmp_path: Path) -> None:
+    rootfs.make_stubs(str(tmp_path / "stubs"), [("/../../out", True), ("/d/../../file", False)])
+    assert [path.name for path in tmp_path.iterdir()] == ["stubs"]
+    assert (tmp_path / "stubs/out").is_dir()

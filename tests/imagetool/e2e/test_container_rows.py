@@ -111,6 +111,9 @@ def test_exit_codes_are_the_command_s(box: Cli) -> None:
     box("run", "--rm", *BOX, "sh", "-c", "exit 7", code=7)
     box("run", "--rm", *BOX, "sh", "-c", "sh -c 'kill -9 $$'; exit $?", code=137)
     box.error("run", "--rm", "--memory", "much", *BOX, "echo")
+    assert "always set the Memory limit" in box.error("run", "--rm", "--memory-swap", "9m", *BOX, "echo")
+    shown = box.error("run", "--rm", "--memory-swap", "9m", "-m", "10m", *BOX, "echo")
+    assert "Minimum memoryswap limit should be larger than memory limit" in shown
     assert "Minimum memory limit allowed is 6MB" in box.error("run", "--rm", "--memory", "5m", *BOX, "echo")
     assert box.error("run", "--env-file", "none", *BOX, "echo").endswith("none: No such file or directory")
 
@@ -198,6 +201,10 @@ def test_row_41_three_web_servers_on_port_80(box: Cli, server: Server, tmp_path:
         assert fetched(port) == f"version {number}\n"
     assert f"0.0.0.0:{ports[1]}->80/tcp" in box("ps", "--filter", "name=web1")
     assert box("port", "web2", "80") == f"0.0.0.0:{ports[2]}\n"
+    shown = "{{range .NetworkSettings.Networks}}{{.IPAddress}}/{{.IPPrefixLen}} {{.Gateway}}{{end}}"
+    assert re.fullmatch(r"10\.213\.0\.\d+/16 10\.213\.0\.1\n", box("inspect", "-f", shown, "web0"))
+    shown = '{{(index (index .HostConfig.PortBindings "80/tcp") 0).HostPort}}'
+    assert box("inspect", "-f", shown, "web0") == f"{ports[0]}\n"
     shown = box.error("run", "--rm", "-p", f"{ports[0]}:80", "busybox", "echo")
     assert f"port 0.0.0.0:{ports[0]}/tcp is already allocated" in shown
 

@@ -128,6 +128,24 @@ def test_a_killed_server(box: Cli) -> None:
     assert column(box, "State") == "running"
 
 
+@pytest.mark.parametrize("options", [(), ("--rm",)], ids=" ".join)
+def test_a_mount_namespace_of_others_keeps_no_server(box: Cli, options: tuple[str, ...]) -> None:
+    """It has copies of all mounts, and makes a private thing of them: no unmount here reaches those."""
+    made = box("run", "-d", "--name", "mm", *options, *BOX, *FOREVER).strip()
+    other = subprocess.Popen(["unshare", "-m", "sh", "-c", "echo made; read end"], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE)  # fmt: skip
+    with other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert made[:12] in Path(f"/proc/{other.pid}/mountinfo").read_text()
+        box("stop", "-t", "0", "mm")
+        if not options:
+            assert box("start", "mm") == "mm\n"
+            box("rm", "-f", "mm")
+        wait_until(lambda: processes(box) == [], 20, "the end of its server")
+        other.communicate(b"end\n")
+
+
 def test_the_exit_code_after_a_killed_monitor(box: Cli) -> None:
     """Its end was seen by nobody, and that is what is said."""
     box("run", "-d", "--name", "kk", *BOX, "busybox", "sleep", "1")

@@ -328,7 +328,7 @@ def test_the_right_to_mount_gives_no_devices(either: Runner) -> None:
 
 
 def test_sysctls_of_the_host_stay(runner: Runner) -> None:
-    for name in ("kernel.core_pattern", "vm.swappiness", "net/../kernel/core_pattern"):
+    for name in ("kernel.core_pattern", "vm.swappiness", "net/../kernel/core_pattern", "net.ipv4/ip_forward"):
         with pytest.raises(UsageError, match="not one that the container has for itself"):
             runner.prepare("true", sysctls=((name, "x"),))
     with pytest.raises(UsageError):
