@@ -6,14 +6,14 @@ import json
 
 import click
 
-from imagetool.commands.context import Context
+from imagetool.commands.context import Context, container_argument
 from imagetool.errors import Conflict
 
 
 @click.command(
     "attach", epilog="\b\nExamples:\n  imagetool attach shell        ctrl-p ctrl-q leaves it alone"
 )
-@click.argument("name", metavar="CONTAINER")
+@container_argument()
 @click.option("--no-stdin", is_flag=True, help="Do not pass standard input on.")
 @click.option("--sig-proxy/--no-sig-proxy", default=True, help="Pass signals on.")
 @click.option("--detach-keys", default="ctrl-p,ctrl-q", metavar="KEYS", help="What leaves it alone again.")

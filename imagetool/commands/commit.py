@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from imagetool.commands.context import Context
+from imagetool.commands.context import Context, container_argument
 
 if TYPE_CHECKING:
     from imagetool.spec import RunConfig
@@ -20,7 +20,7 @@ Examples:
   imagetool commit 23c4caa12410
   imagetool commit -m "with python" -c 'CMD ["python3"]' shell me/python:1""",
 )
-@click.argument("name", metavar="CONTAINER")
+@container_argument()
 @click.argument("target", metavar="[REPOSITORY[:TAG]]", required=False)
 @click.option("-a", "--author", default="", help="Who made it.")
 @click.option("-m", "--message", default="", help="What was changed.")

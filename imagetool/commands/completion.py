@@ -1,4 +1,4 @@
-"""`completion`: what makes a shell complete commands, options and names of images."""
+"""`completion`: what makes a shell complete commands, options and names of images and containers."""
 
 from __future__ import annotations
 

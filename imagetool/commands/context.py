@@ -99,7 +99,31 @@ def complete_images(context: click.Context, _: click.Parameter, start: str) -> l
 
 def image_argument(name: str = "image", **more: Any) -> Callable[[Any], Any]:
     """The argument for an image, with completion."""
-    return click.argument(name, metavar=more.pop("metavar", "IMAGE"), shell_complete=complete_images, **more)
+    defaults: dict[str, Any] = {"metavar": "IMAGE", "shell_complete": complete_images}
+    return click.argument(name, **defaults | more)
+
+
+def complete_containers(context: click.Context, _: click.Parameter, start: str) -> list[str]:
+    """Names of containers, in the same way."""
+    from imagetool.containers import folder
+    from imagetool.store.store import Store
+
+    root = context.find_root().params.get("root")
+    try:
+        found = folder.listing(Store.open(root, create=False))
+    except ImageToolError:
+        return []
+    return sorted(one.name for one in found if one.name.startswith(start))
+
+
+def container_argument(name: str = "name", **more: Any) -> Callable[[Any], Any]:
+    """The argument for a container, with completion."""
+    defaults: dict[str, Any] = {"metavar": "CONTAINER", "shell_complete": complete_containers}
+    return click.argument(name, **defaults | more)
+
+
+def complete_both(context: click.Context, parameter: click.Parameter, start: str) -> list[str]:
+    return [*complete_containers(context, parameter, start), *complete_images(context, parameter, start)]
 
 
 def _platform(context: click.Context, parameter: click.Parameter, value: str | None) -> Platform | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from imagetool.commands.context import Context
+from imagetool.commands.context import Context, container_argument
 from imagetool.commands.output import printable
 
 
 @click.command("diff", epilog="\b\nExamples:\n  imagetool diff web        A added, C changed, D deleted")
-@click.argument("name", metavar="CONTAINER")
+@container_argument()
 @click.pass_obj
 def command(context: Context, name: str) -> None:
     """Show what a container has changed in its files."""

@@ -7,7 +7,7 @@ import os
 import click
 
 from imagetool.commands.containing import file_rows
-from imagetool.commands.context import Context
+from imagetool.commands.context import Context, container_argument
 from imagetool.commands.runflags import SETTINGS
 from imagetool.errors import UsageError
 
@@ -17,7 +17,7 @@ from imagetool.errors import UsageError
     context_settings=SETTINGS,
     epilog="\b\nExamples:\n  imagetool exec -it web sh\n  imagetool exec -u www -e A=1 web env",
 )
-@click.argument("name", metavar="CONTAINER")
+@container_argument()
 @click.argument("arguments", metavar="COMMAND [ARG...]", nargs=-1, required=True)
 @click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")

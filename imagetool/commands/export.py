@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from imagetool.commands.context import Context, image_argument, platform_option
+from imagetool.commands.context import Context, complete_both, image_argument, platform_option
 from imagetool.commands.streams import output
 from imagetool.errors import NotFound
 from imagetool.spec import Platform
@@ -17,7 +17,7 @@ Examples:
   imagetool export -o root.tar web
   imagetool export debian:12 | tar tv""",
 )
-@image_argument(metavar="CONTAINER|IMAGE")
+@image_argument(metavar="CONTAINER|IMAGE", shell_complete=complete_both)
 @click.option(
     "-o", "--output", "path", metavar="FILE", type=click.Path(), help="Else it goes to standard output."
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from imagetool.commands.context import FAILED, Context, image_argument, platform_option
+from imagetool.commands.context import FAILED, Context, complete_both, image_argument, platform_option
 from imagetool.commands.output import show_documents
 from imagetool.errors import ImageToolError, NotFound
 from imagetool.spec import Platform
@@ -20,7 +20,7 @@ Examples:
   imagetool inspect --format '{{.State.Status}}' web
   imagetool inspect --type image --format '{{json .RootFS.Layers}}' debian:12""",
 )
-@image_argument("names", metavar="NAME...", nargs=-1, required=True)
+@image_argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_both)
 @click.option("-f", "--format", metavar="TEMPLATE", help="'json', or a Go template for each.")
 @click.option("--type", "kind", type=click.Choice(["container", "image"]), help="What the names mean.")
 @click.option("-s", "--size", is_flag=True, help="Also the sizes of containers.")

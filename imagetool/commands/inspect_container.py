@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from imagetool.commands.context import Context, each
+from imagetool.commands.context import Context, container_argument, each
 from imagetool.commands.output import show_documents
 
 
@@ -14,7 +14,7 @@ from imagetool.commands.output import show_documents
     "inspect",
     epilog="\b\nExamples:\n  imagetool container inspect --format '{{.State.Status}}' web",
 )
-@click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
+@container_argument("names", metavar="CONTAINER...", nargs=-1, required=True)
 @click.option("-f", "--format", metavar="TEMPLATE", help="'json', or a Go template for each container.")
 @click.option("-s", "--size", is_flag=True, help="Also their sizes.")
 @click.pass_obj

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from imagetool.commands.context import Context, each
+from imagetool.commands.context import Context, container_argument, each
 
 
 @click.command("kill", epilog="\b\nExamples:\n  imagetool kill web\n  imagetool kill -s HUP web")
-@click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
+@container_argument("names", metavar="CONTAINER...", nargs=-1, required=True)
 @click.option("-s", "--signal", "text", default="SIGKILL", metavar="SIGNAL", help="Which one; SIGKILL.")
 @click.pass_obj
 def command(context: Context, names: tuple[str, ...], text: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from imagetool.commands.context import Context
+from imagetool.commands.context import Context, container_argument
 from imagetool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("logs", epilog="\b\nExamples:\n  imagetool logs web\n  imagetool logs -f --tail 10 -t web")
-@click.argument("name", metavar="CONTAINER")
+@container_argument()
 @click.option("-f", "--follow", is_flag=True, help="Go on until the container ends.")
 @click.option("-n", "--tail", default="all", metavar="N", help="The last N lines.")
 @click.option("-t", "--timestamps", is_flag=True, help="Show times.")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from imagetool.commands.context import Context, each
+from imagetool.commands.context import Context, container_argument, each
 
 
 @click.command("pause", epilog="\b\nExamples:\n  imagetool pause web")
-@click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
+@container_argument("names", metavar="CONTAINER...", nargs=-1, required=True)
 @click.pass_obj
 def command(context: Context, names: tuple[str, ...]) -> None:
     """Let no process of containers go on, until `unpause`."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from imagetool.commands.context import Context
+from imagetool.commands.context import Context, container_argument
 from imagetool.errors import NotFound
 
 
 @click.command("port", epilog="\b\nExamples:\n  imagetool port web\n  imagetool port web 80")
-@click.argument("name", metavar="CONTAINER")
+@container_argument()
 @click.argument("wanted", metavar="[PORT[/udp]]", required=False)
 @click.pass_obj
 def command(context: Context, name: str, wanted: str | None) -> None:

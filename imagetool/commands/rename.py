@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from imagetool.commands.context import Context
+from imagetool.commands.context import Context, container_argument
 
 
 @click.command("rename", epilog="\b\nExamples:\n  imagetool rename brave_curie web")
-@click.argument("name", metavar="CONTAINER")
+@container_argument()
 @click.argument("new", metavar="NAME")
 @click.pass_obj
 def command(context: Context, name: str, new: str) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from imagetool.commands.context import Context, each
+from imagetool.commands.context import Context, container_argument, each
 from imagetool.errors import NotFound
 
 
 @click.command("rm", epilog="\b\nExamples:\n  imagetool rm -v web\n  imagetool rm -f $(imagetool ps -aq)")
-@click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
+@container_argument("names", metavar="CONTAINER...", nargs=-1, required=True)
 @click.option("-f", "--force", is_flag=True, help="Also one that runs, which is killed, or is not there.")
 @click.option("-v", "--volumes", is_flag=True, help="Also the volumes without a name that were made for it.")
 @click.pass_obj

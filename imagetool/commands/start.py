@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from imagetool.commands.context import Context, each
+from imagetool.commands.context import Context, container_argument, each
 from imagetool.errors import UsageError
 
 
 @click.command("start", epilog="\b\nExamples:\n  imagetool start web\n  imagetool start -ai shell")
-@click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
+@container_argument("names", metavar="CONTAINER...", nargs=-1, required=True)
 @click.option("-a", "--attach", "attached", is_flag=True, help="Show its output, and pass signals on.")
 @click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
 @click.option("--detach-keys", default="ctrl-p,ctrl-q", metavar="KEYS", help="What leaves it alone again.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from imagetool.commands.context import Context
+from imagetool.commands.context import Context, container_argument
 from imagetool.commands.output import format_option, show_rows
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _CLEAR = "\x1b[2J\x1b[H"
 
 
 @click.command("stats", epilog="\b\nExamples:\n  imagetool stats --no-stream\n  imagetool stats web")
-@click.argument("names", metavar="[CONTAINER...]", nargs=-1)
+@container_argument("names", metavar="[CONTAINER...]", nargs=-1)
 @click.option("-a", "--all", "everything", is_flag=True, help="Also those that do not run.")
 @click.option("--no-stream", is_flag=True, help="One look only.")
 @click.option("--no-trunc", is_flag=True, help="Show IDs in full.")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from imagetool.commands.context import Context, each
+from imagetool.commands.context import Context, container_argument, each
 
 
 @click.command("stop", epilog="\b\nExamples:\n  imagetool stop web\n  imagetool stop -t 1 web")
-@click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
+@container_argument("names", metavar="CONTAINER...", nargs=-1, required=True)
 @click.option("-t", "--time", "--timeout", "seconds", type=int, default=None, metavar="SECONDS",
               help="How long to wait before it is killed; -1: for ever; its --stop-timeout.")  # fmt: skip
 @click.option("-s", "--signal", "text", metavar="SIGNAL", help="Instead of its stop signal.")

@@ -6,7 +6,7 @@ import subprocess
 
 import click
 
-from imagetool.commands.context import Context
+from imagetool.commands.context import Context, container_argument
 from imagetool.commands.runflags import SETTINGS
 from imagetool.errors import Conflict, ImageToolError, UsageError
 
@@ -16,7 +16,7 @@ from imagetool.errors import Conflict, ImageToolError, UsageError
     context_settings=SETTINGS,
     epilog="\b\nExamples:\n  imagetool top web\n  imagetool top web -o pid,rss,comm",
 )
-@click.argument("name", metavar="CONTAINER")
+@container_argument()
 @click.argument("arguments", metavar="[PS OPTIONS]", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def command(context: Context, name: str, arguments: tuple[str, ...]) -> None:

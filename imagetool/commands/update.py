@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from imagetool.commands.context import Context, each
+from imagetool.commands.context import Context, container_argument, each
 from imagetool.errors import UsageError
 
 
 @click.command(
     "update", epilog="\b\nExamples:\n  imagetool update --restart always web\n  imagetool update -m 1g web"
 )
-@click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
+@container_argument("names", metavar="CONTAINER...", nargs=-1, required=True)
 @click.option("--restart", default="", metavar="POLICY", help="no, on-failure[:N], unless-stopped or always.")
 @click.option("-m", "--memory", default="", metavar="SIZE", help="Limit of memory.")
 @click.option(

@@ -205,6 +205,9 @@ def test_bash_completes_commands_options_and_images(cli: Cli) -> None:
     assert complete("run", "--rm", "-p", "80:80", "ub") == {"ubuntu:latest"}
     assert complete("run", "ubuntu", "ub") == {""}
     assert complete("umount", "ub") == complete("copy", "ub") == {"ubuntu:latest"}
+    cli("create", "--name", "ubiquitous", "ubuntu", "sh")
+    assert complete("rm", "ub") == complete("exec", "-it", "ub") == {"ubiquitous"}
+    assert complete("inspect", "ub") == {"ubiquitous", "ubuntu:latest"}
 
 
 TYPED = """
