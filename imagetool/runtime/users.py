@@ -67,12 +67,12 @@ def _find_group(wanted: str, group: bytes) -> int:
 def _memberships(name: str, primary: int, group: bytes) -> tuple[int, ...]:
     if not name:
         return (primary,)
-    found = [primary]
+    found = {primary: None}  # in order, and each once however many there are
     for row in _rows(group, 4):
         gid = _id(row[2])
-        if gid is not None and name in row[3].split(",") and gid not in found:
-            found.append(gid)
-    return tuple(found[:_GROUPS_MAX])
+        if gid is not None and name in row[3].split(","):
+            found[gid] = None
+    return tuple(found)[:_GROUPS_MAX]
 
 
 def _rows(data: bytes, fields: int) -> Iterator[list[str]]:
