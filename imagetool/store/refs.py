@@ -8,6 +8,7 @@ and only if it has no named one.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from functools import cache
 
 from imagetool import reference
 from imagetool.digest import Digest
@@ -34,8 +35,12 @@ def read(references: References) -> list[Ref]:
 def name_of(entry: Descriptor) -> str | None:
     """The full name. Another tool may have written a short one (`skopeo copy … oci:ROOT:debian`)."""
     name = entry.annotations.get(REF_NAME)
-    if name is None:
-        return None
+    return None if name is None else _full(name)
+
+
+@cache
+def _full(name: str) -> str:
+    """Asked for several times in each change, of every reference that there is."""
     try:
         return str(reference.parse(name).tagged())
     except InvalidReference:
