@@ -6,8 +6,7 @@ import os
 import shlex
 import time
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from imagetool.commands import mountflags
 from imagetool.commands.context import Context
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from imagetool.containers.record import Record
     from imagetool.runtime.options import Mount, Resources
     from imagetool.runtime.ports import Port
-    from imagetool.spec import Descriptor, Platform
-    from imagetool.store.read import Image
     from imagetool.store.store import Store
 
 
@@ -58,7 +55,7 @@ def _record(context: Context, given: dict[str, Any], *, attached: bool) -> Recor
         raise UsageError("Conflicting options: --restart and --rm", hint="leave one of them out")
     for text in (*given["publish"], *(f"0:{each}" for each in given["expose"])):
         ports.parse(text)
-    target, image = _image(context, wanted, given)
+    target, image = context.have(wanted, given["platform"], given["pulling"], quiet=given["quiet"])
     run = image.config.run
     mounts, unnamed = mountflags.mounts(context.store, given, run.volumes)
     asked = _options(context.store, given, command, mounts)
@@ -88,18 +85,6 @@ def _record(context: Context, given: dict[str, Any], *, attached: bool) -> Recor
         layer_size=_layer_size(given["size"]),
         rootless=os.geteuid() != 0,
     )  # fmt: skip
-
-
-def _image(context: Context, name: str, given: Mapping[str, Any]) -> tuple[Descriptor, Image]:
-    from imagetool import api
-
-    platform: Platform | None = given["platform"]
-    progress = partial(context.progress, quiet=given["quiet"], err=True)
-    target = api.have(context.store, name, platform, cast(Any, given["pulling"]), progress)
-    image = context.store.image(target)
-    if platform is not None and image.config.platform.architecture != platform.architecture:
-        context.note(f"WARNING: image {name} is for {image.config.platform}, not for {platform}")
-    return target, image
 
 
 def _published(given: Mapping[str, Any], exposed: Collection[str]) -> tuple[Port, ...]:

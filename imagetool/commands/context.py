@@ -12,8 +12,10 @@ import click
 from imagetool.errors import ImageToolError
 
 if TYPE_CHECKING:
+    from imagetool.api import When
     from imagetool.progress import Progress
-    from imagetool.spec import Platform
+    from imagetool.spec import Descriptor, Platform
+    from imagetool.store.read import Image
     from imagetool.store.store import Store
 
 FAILED = ImageToolError.exit_code
@@ -59,6 +61,18 @@ class Context:
         """A line for people, unless they want to be left alone."""
         if not self.quiet:
             click.echo(text, err=True)
+
+    def have(
+        self, name: str, platform: Platform | None, pulling: When = "missing", *, quiet: bool = False
+    ) -> tuple[Descriptor, Image]:
+        """An image to work with, pulled where need be. Its user hears if it is for another platform than asked for."""
+        from imagetool import api
+
+        target = api.have(self.store, name, platform, pulling, lambda: self.progress(quiet=quiet, err=True))
+        image = self.store.image(target)
+        if platform is not None and image.config.platform.architecture != platform.architecture:
+            self.note(f"WARNING: image {name} is for {image.config.platform}, not for {platform}")
+        return target, image
 
 
 def each(names: Iterable[str], action: Callable[[str], object]) -> None:

@@ -46,11 +46,9 @@ def command(
     platform: Platform | None,
 ) -> None:
     """Show what each layer of an image adds, changes, deletes and wastes."""
-    from imagetool import api
     from imagetool.look.explore import explore
 
-    manifest = api.have(context.store, image, platform, progress=lambda: context.progress(err=True))
-    found = context.store.image(manifest)
+    _, found = context.have(image, platform)
     explored = explore(context.store, found)
     if page is not None:
         from imagetool.look.page import render

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from imagetool.commands.context import Context, image_argument, platform_option
 from imagetool.errors import UsageError
 from imagetool.spec import Platform
+
+if TYPE_CHECKING:
+    from imagetool.api import When
 
 
 @click.command(
@@ -41,11 +44,10 @@ def command(
     platform: Platform | None, options: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Mount an image as a directory and print it."""
-    from imagetool import api, mounts
+    from imagetool import mounts
 
     _check(options)
-    when = cast(api.When, pulling)
-    manifest = api.have(context.store, image, platform, when, lambda: context.progress(err=True))
+    manifest, _ = context.have(image, platform, cast("When", pulling))
     words = ",".join(options)
     mount = mounts.attach(context.store, manifest, image, directory, top=top, rw=rw, options=words)
     click.echo(mount.target)

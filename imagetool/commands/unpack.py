@@ -24,12 +24,10 @@ def command(
     context: Context, image: str, directory: str, rootless: bool | None, platform: Platform | None
 ) -> None:
     """Write an image's files into a new or empty directory."""
-    from imagetool import api
     from imagetool.archive.unpack import unpack
 
     store = context.store
-    manifest = api.have(store, image, platform, progress=lambda: context.progress(err=True))
-    found = store.image(manifest)
+    _, found = context.have(image, platform)
     store.ensure_layers(found)
     done = unpack(store.layer_tars(found), directory, rootless=rootless or None)
     for warning in done.warnings:

@@ -61,3 +61,18 @@ def test_an_image_without_layers(cli: Cli, server: Server, tmp_path: Path) -> No
     cli("load", "-i", "saved.tar")
     assert "0 layers" in cli("image", "explore", name)
     assert cli("system", "check") == ""
+
+
+def test_an_image_for_another_platform_than_asked_for_is_told(
+    cli: Cli, server: Server, tmp_path: Path
+) -> None:
+    layout = Layout(tmp_path / "made")
+    layout.tag("x", layout.image([{"arch": b"s390x"}], architecture="s390x"))
+    fill(server, layout.root, "x", "platforms/one:1")
+    name = f"{server.host}/platforms/one:1"
+    cli("pull", "-q", "--platform", "linux/s390x", name)
+    said = f"WARNING: image {name} is for linux/s390x, not for linux/riscv64\n"
+    for command in (["mount"], ["unpack", "--rootless"], ["image", "explore"]):
+        more = ["files"] if "unpack" in command else []
+        assert cli.run(*command, "--platform", "linux/riscv64", name, *more).stderr == said
+    assert cli.run("mount", name).stderr == ""
