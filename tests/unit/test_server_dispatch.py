@@ -42,8 +42,9 @@ class Reply(NamedTuple):
 class Kernel:
     """The other end of the device."""
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, loop: trio.lowlevel.TrioToken) -> None:
         self._end = end
+        self.loop = loop  # the server's
         self._unique = 100
         end.settimeout(20)
 
@@ -117,7 +118,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         started.wait()
         undo.extend([here.close, there.close, tree.close, thread.join])
         undo.append(lambda: token[0].run_sync_soon(server.stop))
-        kernel = Kernel(here)
+        kernel = Kernel(here, token[0])
         assert kernel.init(offered).error == 0
         return Served(kernel, tree, tmp_path / "upper", log)
 
@@ -132,6 +133,17 @@ def write(offset: int, payload: bytes) -> bytes:
 
 READ = struct.pack("=QQIIQII", 0, 0, 100, 0, 0, 0, 0)
 GETATTR = struct.pack("=IIQ", 0, 0, 0)
+
+
+def test_others_have_their_turn_though_each_look_finds_a_request(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unionfs.fuse.server.TURN", 8)
+    kernel, heard = serve(poll=1_000_000).kernel, threading.Event()
+    kernel.loop.run_sync_soon(heard.set)
+    for _ in range(100):
+        kernel.ask(op.GETATTR, ROOT_ID, GETATTR)
+    assert heard.is_set()
 
 
 class Gate:

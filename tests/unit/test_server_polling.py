@@ -38,6 +38,7 @@ def test_hits_keep_it_going() -> None:
     for _ in range(1000):
         assert budget.worth()
         budget.hit()
+        budget.served(1)
     assert budget.hits == 1000
 
 
@@ -50,6 +51,7 @@ def test_looks_in_vain_are_bounded_by_requests(steps: list[tuple[int, bool]]) ->
         if budget.worth():
             if hits:
                 budget.hit()
+                budget.served(1)
                 requests += 1
             else:
                 budget.miss()

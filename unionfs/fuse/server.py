@@ -213,17 +213,19 @@ class Server:
         """Serves requests until others are to have their turn (True), or there is none (False)."""
         polling, awake, receive = self._polling, self._awake, self._device.receive
         handle, buf = dispatcher.handle, self._device.buf
+        served = counted = 0
         while True:
-            served, turn = 0, TURN_WITH_WORK if dispatcher.working else TURN
+            turn = TURN_WITH_WORK if dispatcher.working else TURN
             while served < turn and receive():
                 handle(buf)
                 served += 1
-            polling.served(served)
-            awake.served(served, perf_counter())
+            polling.served(served - counted)
+            awake.served(served - counted, perf_counter())
             if served >= turn:
                 return True
             if dispatcher.at_work() or not (polling.worth() and self._look(handle)):
                 return False
+            counted, served = served, served + 1
 
     def _look(self, handle: Callable[[Buffer], None]) -> bool:
         """Looks for the next request for the time of a window, and serves it."""
