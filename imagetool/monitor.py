@@ -16,7 +16,6 @@ import socket
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 from imagetool.containers import executors, folder, frames, prepare, remains, rootfs, rootless
 from imagetool.containers import record as records
@@ -114,7 +113,7 @@ class Monitor:
             self._executor.begin(inner)  # an interpreter starts while the mount is made
             rootfs.mount(self._store, record, directory)
             notes = prepare.bundle(self._store, record, directory)
-            self._process = process = self._executor.create(Path(directory), record.id, inner)
+            self._process = process = self._executor.create(directory, record.id, inner)
         except BaseException:
             self._executor.give_up()
             _close(outer)
@@ -239,7 +238,7 @@ class Monitor:
             network.disconnect()
         if self._process is not None:
             with suppress(ImageToolError, OSError):
-                self._executor.delete(Path(self._directory), self._record.id)
+                self._executor.delete(self._directory, self._record.id)
         self._process = None
         with suppress(ImageToolError):
             rootfs.unmount(f"{self._directory}/rootfs")

@@ -54,8 +54,8 @@ def scratch() -> Iterator[Scratch]:
 
 
 @pytest.fixture(scope="session")
-def boxes() -> Iterator[dict[str, Sandbox]]:
-    """The users that can mount, by name: root, user, userns."""
+def boxes(scratch: Scratch) -> Iterator[dict[str, Sandbox]]:
+    """The users that can mount, by name: root, user, userns. Each sees `scratch` in mounts of their own."""
     with ExitStack() as open_boxes:
         made = [ROOT, open_boxes.enter_context(user()), open_boxes.enter_context(user_namespace())]
         yield {box.name: box for box in made}

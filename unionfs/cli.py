@@ -132,7 +132,7 @@ _FLAGS = {  # what each adds to the options, and whether the server stays
 
 
 def _mount(arguments: Arguments) -> int:
-    from unionfs import daemon, serve
+    from unionfs import daemon, journal, serve
 
     if arguments.control >= 0:
         return daemon.serve_child(lambda: _job(arguments), arguments.control)
@@ -142,7 +142,7 @@ def _mount(arguments: Arguments) -> int:
     if not arguments.foreground:
         daemon.start(job)
         return 0
-    serve.set_up_log(job.options, foreground=True)
+    journal.set_up(job.options.log, foreground=True, debug=job.options.debug)
     serve.serve(job)
     sys.stderr.flush()
     os._exit(0)  # the kernel frees a million nodes at once, which the interpreter would do one by one

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
+from unionfs import journal
 from unionfs.errors import SetupError
-from unionfs.serve import Job, log, report, serve, set_up_log
+from unionfs.serve import Job, report, serve
 
 _REPORTS = 3  # the descriptor of the pipe in the daemon: the first after the standard ones
 
@@ -63,7 +64,7 @@ def _guarded(make_job: Callable[[], Job], reports: int) -> int:
         report(reports, _one_line(e))
         return 1
     except BaseException as e:
-        log.exception("the server failed")
+        journal.logger().exception("the server failed")
         report(reports, f"the server failed: {type(e).__name__}: {e}")
         return 1
     return 0
@@ -71,7 +72,7 @@ def _guarded(make_job: Callable[[], Job], reports: int) -> int:
 
 def _settled(job: Job) -> Job:
     os.chdir("/")  # any other directory could not be unmounted
-    set_up_log(job.options, foreground=False)
+    journal.set_up(job.options.log, foreground=False, debug=job.options.debug)
     return job
 
 

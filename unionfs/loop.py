@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import socket
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from unionfs import control, mountapi, mountpoint
+from unionfs import control, journal, mountapi, mountpoint
 from unionfs.early import SIGNALS
 from unionfs.fuse import abi
 from unionfs.model import is_dir
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from unionfs.fuse.server import Server
 
 _LINE_LIMIT = 64  # bytes; questions are single words
-
-log = logging.getLogger("unionfs")
 
 
 async def main(job: Job, stack: Stack, server: Server, mounting: Mounting) -> None:
@@ -68,7 +65,7 @@ async def _harmlessly(task: Callable[..., Awaitable[None]], *args: object) -> No
     try:
         await task(*args)
     except Exception:
-        log.exception("questions are not answered any more")
+        journal.logger().exception("questions are not answered any more")
 
 
 def _drop_cached(fd: int, known: list[tuple[int, bytes]]) -> int:
@@ -96,7 +93,7 @@ class Service:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             async for number in signals:
                 if number == signal.SIGUSR1:
-                    log.info("counters: %s", json.dumps(self.stats()))
+                    journal.logger().info("counters: %s", json.dumps(self.stats()))
                 elif self._detached:
                     self.server.stop()
                 else:
@@ -138,7 +135,7 @@ class Service:
         """Answers on the mount's socket, for `unionfs refresh`."""
         listener = self._mounting.listen()
         if listener is None:
-            log.debug("no control socket: there is no safe directory for it")
+            journal.logger().debug("no control socket: there is no safe directory for it")
             return
         accepting = trio.socket.from_stdlib_socket(listener)
         async with trio.open_nursery() as nursery:
@@ -174,5 +171,5 @@ class Service:
                     return dict(await self.refresh())
             return {"error": f"unknown command {command!r}"}
         except Exception as e:  # a question must not end the mount
-            log.exception("%s failed", command.decode(errors="replace"))
+            journal.logger().exception("%s failed", command.decode(errors="replace"))
             return {"error": f"{type(e).__name__}: {e}"}

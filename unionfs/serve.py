@@ -7,7 +7,6 @@ until the server looks for them, so that none leaves a dead mount behind; trio i
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import resource
 import signal
@@ -17,7 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from unionfs import mountpoint
+from unionfs import journal, mountpoint
 from unionfs.early import SIGNALS, Early
 from unionfs.errors import SetupError
 from unionfs.fuse.options import ServerOptions
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 
 _WANTED_FILES = 1 << 20  # descriptors: one for every open directory and copied-up file of a busy mount
 _COLLECT = 700  # objects between two looks for garbage; whoever forked this process may have wanted fewer
-
-log = logging.getLogger("unionfs")
 
 
 class Job(NamedTuple):
@@ -124,33 +121,6 @@ def report(descriptor: int, text: str) -> None:
             os.write(descriptor, text.replace("\n", " ").encode(errors="surrogateescape") + b"\n")
 
 
-def set_up_log(options: MountOptions, *, foreground: bool) -> None:
-    """Log lines go to the file of log=, else to standard error, else (a daemon) to syslog(3)."""
-    handler = _handler(options.log, foreground)
-    handler.setFormatter(logging.Formatter("unionfs[%(process)d]: %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.DEBUG if options.debug else logging.INFO)
-
-
-def _handler(path: str, foreground: bool) -> logging.Handler:
-    if path:
-        try:
-            return logging.FileHandler(path, errors="backslashreplace")
-        except OSError as e:
-            raise SetupError(f"cannot write the log {path}: {e.strerror}") from e
-    return logging.StreamHandler() if foreground else _Syslog()
-
-
-class _Syslog(logging.Handler):
-    """logging.handlers has one too, which brings along sockets, queues and pickles."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        import syslog
-
-        priority = syslog.LOG_ERR if record.levelno >= logging.ERROR else syslog.LOG_INFO
-        syslog.syslog(priority | syslog.LOG_DAEMON, self.format(record))
-
-
 def _raise_file_limit() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _most_files() if hard == resource.RLIM_INFINITY else max(hard, min(_WANTED_FILES, _most_files()))
@@ -185,7 +155,9 @@ def _run(job: Job, stack: Stack, mounting: Mounting) -> None:
 
 
 def _run_server(job: Job, stack: Stack, mounting: Mounting) -> None:
-    server = _driver(job.options.driver)(mounting.fd, stack.tree, stack.files, server_options(job), log.error)
+    server = _driver(job.options.driver)(
+        mounting.fd, stack.tree, stack.files, server_options(job), journal.error
+    )
     server.guard = mounting.guard
     gc.freeze()
     gc.set_threshold(_COLLECT)

@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import sys
 import time
 from contextlib import ExitStack
 
-from unionfs import sysfd
+from unionfs import journal, sysfd
 from unionfs.errors import SetupError
 from unionfs.files import Files
 from unionfs.layers.base import Layer
@@ -26,8 +25,6 @@ from unionfs.options import MountOptions
 from unionfs.tree import UnionTree
 from unionfs.upper import Upper, clear_work
 from unionfs.whiteout import USER, Names
-
-log = logging.getLogger("unionfs")
 
 LOCK_WAIT = 2.0
 """Seconds to wait for a server that is on its way out: umount(8) returns before the last one has ended."""
@@ -158,7 +155,7 @@ def _open_layer(path: str, chosen: Policy, undo: ExitStack, lowest: bool, room: 
     else:
         layer = tar = open_tar_layer(path)
         if tar.warning:
-            log.warning("%s", tar.warning)
+            journal.logger().warning("%s", tar.warning)
     undo.callback(layer.close)
     return layer
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -277,5 +276,7 @@ def _why(error: OSError | UnicodeDecodeError) -> str:
 def labels(texts: Sequence[str]) -> dict[str, str]:
     """`--label`s as a mapping. UsageError."""
     if any(text.startswith("=") or not text for text in texts):
+        import shlex
+
         raise UsageError("a label needs a name", hint=f"KEY=VALUE, not {shlex.join(texts)}")
     return {key: value for key, _, value in (text.partition("=") for text in texts)}

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from imagetool.runtime import base
 from imagetool.store.store import Store
 
 
-def filters(store: Store) -> Path:
+def filters(store: Store) -> str:
     """Where compiled filters are kept."""
-    return Path(store.root) / "seccomp"
+    return f"{store.root}/seccomp"
 
 
 def choose(store: Store, runtime: str) -> base.Executor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from imagetool.containers import executors, rootless
@@ -36,7 +35,8 @@ def process(
     rootless.join(container.state.pid)
     if container.state.paused:
         raise Conflict(f"Container {container.id} is paused, unpause the container before exec")
-    found: Process = json.loads(Path(f"{container.directory}/config.json").read_bytes())["process"]
+    with open(f"{container.directory}/config.json", "rb") as file:
+        found: Process = json.loads(file.read())["process"]
     rows = dict(row.partition("=")[::2] for row in (*found["env"], *env))
     found |= {"args": list(command), "terminal": tty, "cwd": workdir or found["cwd"]}
     if tty:
@@ -53,7 +53,7 @@ def process(
 def start(store: Store, container: Container, asked: Mapping[str, Any], stdio: Stdio) -> base.Container:
     """The process, a child of the caller, which runs already. SandboxError."""
     executor = executors.choose(store, container.record.runtime)
-    made = executor.join(Path(container.directory), container.id, container.state.pid, asked, stdio)
+    made = executor.join(container.directory, container.id, container.state.pid, asked, stdio)
     made.start()
     return made
 

@@ -8,12 +8,13 @@ import os
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 from imagetool.errors import Malformed, NotFound
 from imagetool.runtime.errors import SandboxError
 from unionfs.namedtuple import NamedTuple
+
+StrPath = str | os.PathLike[str]
 
 
 class Stdio(NamedTuple):
@@ -75,15 +76,15 @@ class Executor(Protocol):
     def give_up(self) -> None:
         """There will be no `create`."""
 
-    def create(self, bundle: Path, container_id: str, stdio: Stdio) -> Container:
+    def create(self, bundle: StrPath, container_id: str, stdio: Stdio) -> Container:
         """Set everything up; the command waits for `start`. SandboxError: nothing is left."""
 
     def join(
-        self, bundle: Path, container_id: str, pid: int, process: Mapping[str, Any], stdio: Stdio
+        self, bundle: StrPath, container_id: str, pid: int, process: Mapping[str, Any], stdio: Stdio
     ) -> Container:
         """Another process (a runtime-spec `process` object) in the running container; wants `start` too."""
 
-    def delete(self, bundle: Path, container_id: str) -> None:
+    def delete(self, bundle: StrPath, container_id: str) -> None:
         """Remove what is left of an ended container: its cgroup and the executor's own records."""
 
 
@@ -92,10 +93,11 @@ def exit_code(status: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def load_spec(bundle: Path) -> dict[str, Any]:
-    path = bundle / "config.json"
+def load_spec(bundle: StrPath) -> dict[str, Any]:
+    path = f"{os.fspath(bundle)}/config.json"
     try:
-        spec: dict[str, Any] = json.loads(path.read_bytes())
+        with open(path, "rb") as file:
+            spec: dict[str, Any] = json.loads(file.read())
     except FileNotFoundError:
         raise NotFound(f"{path} does not exist") from None
     except ValueError as error:

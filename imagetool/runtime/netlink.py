@@ -7,6 +7,7 @@ reads one JSON request a line and answers one line: {}, {"note": …} or {"error
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import socket
@@ -31,6 +32,7 @@ def _without_contents(name: str) -> None:
 
 
 _without_contents("pyroute2")
+gc.disable()  # what is imported stays, and what is done here is soon over
 
 # The messages alone: the library's sockets bring asyncio, which takes longer than all that is done here.
 from pyroute2.netlink import (  # type: ignore[import-untyped]  # noqa: E402

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from imagetool.runtime import linux
-from imagetool.runtime.base import Container, Stdio, load_spec, unusable
+from imagetool.runtime.base import Container, Stdio, StrPath, load_spec, unusable
 from imagetool.runtime.cgroups import Cgroup
 from imagetool.runtime.errors import CommandNotFound, NotExecutable, SandboxError
 
@@ -50,7 +50,7 @@ class OciRuntime:
     def give_up(self) -> None:
         """Nothing was begun."""
 
-    def create(self, bundle: Path, container_id: str, stdio: Stdio) -> Container:
+    def create(self, bundle: StrPath, container_id: str, stdio: Stdio) -> Container:
         spec = load_spec(bundle)
         if spec.get("annotations", {}).get("imagetool.init") == "true":
             raise unusable(f"{self.name} has no process 1 of its own for --init")
@@ -66,18 +66,18 @@ class OciRuntime:
         return _Created(self, bundle, container_id, pid, console, process["args"][0])
 
     def join(
-        self, bundle: Path, container_id: str, pid: int, process: Mapping[str, Any], stdio: Stdio
+        self, bundle: StrPath, container_id: str, pid: int, process: Mapping[str, Any], stdio: Stdio
     ) -> Container:
         return _Joining(self, bundle, container_id, process, stdio)
 
-    def delete(self, bundle: Path, container_id: str) -> None:
+    def delete(self, bundle: StrPath, container_id: str) -> None:
         self.call(bundle, "delete", "--force", container_id, check=False)
         shutil.rmtree(self._state(bundle), ignore_errors=True)
         group = load_spec(bundle)["linux"].get("cgroupsPath")
         if group:
             Cgroup(group).remove()  # runtimes leave the parents that they made
 
-    def call(self, bundle: Path, *words: str, check: bool = True, command: str = "") -> None:
+    def call(self, bundle: StrPath, *words: str, check: bool = True, command: str = "") -> None:
         """Run the runtime for its effect; its failure is ours, in its words."""
         line = [self.program, "--root", str(self._state(bundle)), *words]
         streams = (subprocess.DEVNULL, subprocess.DEVNULL, subprocess.PIPE)
@@ -86,7 +86,7 @@ class OciRuntime:
             raise failure(self.name, done.stderr.decode(errors="replace"), command)
 
     def execute(
-        self, bundle: Path, container_id: str, process: Mapping[str, Any], stdio: Stdio
+        self, bundle: StrPath, container_id: str, process: Mapping[str, Any], stdio: Stdio
     ) -> tuple[int, int | None]:
         """Start another process at once; its pid and terminal."""
         with tempfile.NamedTemporaryFile("w", suffix=".json", dir=bundle) as file:
@@ -96,11 +96,11 @@ class OciRuntime:
                 bundle, ("exec", "--detach", "--process", file.name, container_id), 1, stdio, process
             )
 
-    def _state(self, bundle: Path) -> Path:
-        return bundle / "oci-runtime"
+    def _state(self, bundle: StrPath) -> Path:
+        return Path(bundle) / "oci-runtime"
 
     def _run(
-        self, bundle: Path, words: Sequence[str], at: int, stdio: Stdio, process: Mapping[str, Any]
+        self, bundle: StrPath, words: Sequence[str], at: int, stdio: Stdio, process: Mapping[str, Any]
     ) -> tuple[int, int | None]:
         """Run `create` or `exec`; the options for the pid and the terminal go in at index `at`."""
         with tempfile.TemporaryDirectory(prefix="imagetool-") as short, _console(short, process) as console:
@@ -131,7 +131,7 @@ class _Created(Container):
     def __init__(
         self,
         runtime: OciRuntime,
-        bundle: Path,
+        bundle: StrPath,
         container_id: str,
         pid: int,
         console: int | None,
@@ -152,7 +152,12 @@ class _Joining(Container):
     """A further process: the runtime starts it in one step, so that nothing exists before `start`."""
 
     def __init__(
-        self, runtime: OciRuntime, bundle: Path, container_id: str, process: Mapping[str, Any], stdio: Stdio
+        self,
+        runtime: OciRuntime,
+        bundle: StrPath,
+        container_id: str,
+        process: Mapping[str, Any],
+        stdio: Stdio,
     ) -> None:
         super().__init__(0, None)
         self._runtime, self._bundle, self._id = runtime, bundle, container_id

@@ -15,16 +15,15 @@ import socket
 import struct
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from imagetool.runtime import cgroups, linux, request, sealed, userns, wire
-from imagetool.runtime.base import Container, Stdio, load_spec
+from imagetool.runtime.base import Container, Stdio, StrPath, load_spec
 from imagetool.runtime.cgroups import Cgroup
 from imagetool.runtime.errors import CommandNotFound, NotExecutable, SandboxError
 from unionfs.namedtuple import NamedTuple
 
-_PACKAGE = str(Path(__file__).resolve().parents[1])
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 _BOOT = (  # the package's own __init__ offers everything to callers; the helper needs two of its directories
     "import sys; package = sys.modules['imagetool'] = type(sys)('imagetool'); "
     f"package.__path__ = [{_PACKAGE!r}]; from imagetool.runtime.entry import main; main()"
@@ -38,7 +37,7 @@ class Builtin:
 
     name = "builtin"
 
-    def __init__(self, cache: Path | None = None) -> None:
+    def __init__(self, cache: str = "") -> None:
         self._cache = cache  # a directory for compiled seccomp filters
         self._begun: _Helper | None = None
 
@@ -51,15 +50,15 @@ class Builtin:
             _give_up(self._begun.channel, {self._begun.pid})
             self._begun = None
 
-    def create(self, bundle: Path, container_id: str, stdio: Stdio) -> Container:
+    def create(self, bundle: StrPath, container_id: str, stdio: Stdio) -> Container:
         try:
             return self._create(bundle, stdio)
         finally:
             self.give_up()  # what was begun and not used
 
-    def _create(self, bundle: Path, stdio: Stdio) -> Container:
+    def _create(self, bundle: StrPath, stdio: Stdio) -> Container:
         spec = load_spec(bundle)
-        asked = request.create(spec, str(bundle), self._filter(spec), cgroups.hierarchies())
+        asked = request.create(spec, os.fspath(bundle), self._filter(spec), cgroups.hierarchies())
         cgroup = Cgroup.create(spec["linux"]["cgroupsPath"], spec["linux"].get("resources", {})) \
             if "cgroupsPath" in spec["linux"] else None  # fmt: skip
         try:
@@ -71,7 +70,7 @@ class Builtin:
             raise
 
     def join(
-        self, bundle: Path, container_id: str, pid: int, process: Mapping[str, Any], stdio: Stdio
+        self, bundle: StrPath, container_id: str, pid: int, process: Mapping[str, Any], stdio: Stdio
     ) -> Container:
         spec = load_spec(bundle)
         flags = request.private_namespaces(spec)
@@ -88,7 +87,7 @@ class Builtin:
 
         return seccomp.cached(profile, self._cache)
 
-    def delete(self, bundle: Path, container_id: str) -> None:
+    def delete(self, bundle: StrPath, container_id: str) -> None:
         path = load_spec(bundle)["linux"].get("cgroupsPath")
         if path:
             Cgroup(path).remove()

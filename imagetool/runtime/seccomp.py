@@ -10,9 +10,7 @@ import hashlib
 import importlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from imagetool.errors import UsageError
@@ -26,9 +24,10 @@ _FORMAT = 1  # of the cache: raise it when compiling changes
 _NO_SYSCALL = -1  # __NR_SCMP_ERROR
 
 
-def available(cache: Path | None = None) -> bool:
+def available(cache: str = "") -> bool:
     """Whether a profile can be compiled. Where `cache` has compiled ones nobody asks again: it takes a while."""
-    return bool(cache and any(cache.glob("*.bpf"))) or _binding() is not None
+    kept = os.listdir(cache) if cache and os.path.isdir(cache) else []
+    return any(name.endswith(".bpf") for name in kept) or _binding() is not None
 
 
 def compile_profile(profile: Mapping[str, Any]) -> bytes:
@@ -48,26 +47,30 @@ def compile_profile(profile: Mapping[str, Any]) -> bytes:
             _add_rule(lib, compiled, rule, default)
     except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError) as error:
         raise UsageError(f"the seccomp profile is not valid: {error!r}") from error
-    with tempfile.TemporaryFile() as file:
+    from tempfile import TemporaryFile  # most containers have a profile that is compiled already
+
+    with TemporaryFile() as file:
         compiled.export_bpf(file)
         file.seek(0)
         return file.read()
 
 
-def cached(profile: Mapping[str, Any], directory: Path | None) -> bytes:
+def cached(profile: Mapping[str, Any], directory: str) -> bytes:
     """The same, kept in `directory`: compiling takes longer than all the rest of starting a container."""
-    if directory is None:
+    if not directory:
         return compile_profile(profile)
     text = json.dumps([_FORMAT, profile], sort_keys=True).encode()
-    path = directory / f"{hashlib.sha256(text).hexdigest()}.bpf"
+    path = f"{directory}/{hashlib.sha256(text).hexdigest()}.bpf"
     try:
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except FileNotFoundError:
         program = compile_profile(profile)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.urandom(6).hex()}")  # several threads may be at it
-    temporary.write_bytes(program)
-    temporary.rename(path)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    temporary = f"{path}.{os.urandom(6).hex()}"  # several threads may be at it
+    with open(temporary, "wb") as file:
+        file.write(program)
+    os.rename(temporary, path)
     return program
 
 

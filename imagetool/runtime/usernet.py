@@ -7,10 +7,8 @@ Sources: pasta(1), slirp4netns(1), proc_net(5) for `route`.
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -46,7 +44,7 @@ PROGRAMS: tuple[Callable[[int], list[str]], ...] = (pasta, slirp)
 
 
 def available() -> bool:
-    return any(shutil.which(program(0)[0]) for program in PROGRAMS)
+    return any(_is_there(program(0)[0]) for program in PROGRAMS)
 
 
 def connect(pid: int) -> UserNet:
@@ -54,12 +52,18 @@ def connect(pid: int) -> UserNet:
     failures = []
     for program in PROGRAMS:
         command = program(pid)
-        if shutil.which(command[0]):
+        if _is_there(command[0]):
             try:
                 return UserNet(command, pid)
             except NetworkError as error:
                 failures.append(str(error))
     raise NetworkError("; ".join(failures) or "neither pasta nor slirp4netns is installed", hint=HINT)
+
+
+def _is_there(program: str) -> bool:
+    from shutil import which  # root never asks
+
+    return which(program) is not None
 
 
 class UserNet:
@@ -68,8 +72,10 @@ class UserNet:
     def __init__(self, command: Sequence[str], pid: int) -> None:
         """Start it with the namespace of `pid` as standard input, and wait until the way out is there; NetworkError."""
         self.name = command[0]
+        from tempfile import TemporaryFile
+
         # errors go to a file: a pipe that nobody reads would stop it one day
-        with open(f"/proc/{pid}/ns/net", "rb") as namespace, tempfile.TemporaryFile() as errors:
+        with open(f"/proc/{pid}/ns/net", "rb") as namespace, TemporaryFile() as errors:
             self._process = subprocess.Popen(
                 command,
                 stdin=namespace,

@@ -6,12 +6,12 @@ See `server` for the concurrency contract.
 from __future__ import annotations
 
 import errno
-import logging
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from unionfs import journal
 from unionfs.errors import SetupError
 from unionfs.fuse import abi
 from unionfs.fuse import opcodes as op
@@ -50,7 +50,7 @@ class Dispatcher:
         self._nursery: trio.Nursery | None = None
         self._postponed: list[tuple[Head, Work]] = []
         self._waited = 0.0  # seconds, for something that a thread could have waited for
-        self._log = log or logging.getLogger("unionfs").error
+        self._log = log or journal.error
         self._busy: dict[int, deque[tuple[Head, bytes]]] = {}
         self.counts = [0] * (op.LAST + 1)
         self.working = 0
