@@ -1,6 +1,6 @@
 """The log of a server: the file of log=, else standard error, else (a daemon) syslog(3).
 
-logging comes in with the first line: it takes a fifth of the time to a mount, and one that is well has nothing to say.
+logging comes in where it is first used: a server does so before it mounts, and who only starts one does without.
 """
 
 from __future__ import annotations

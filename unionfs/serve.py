@@ -49,6 +49,7 @@ class Job(NamedTuple):
 def serve(job: Job) -> None:
     """Mounts and serves; returns when the mount is gone. Raises SetupError when there is to be none."""
     gc.disable()  # imports make nothing but what stays
+    _load()
     os.umask(0)
     _raise_file_limit()
     chosen = policy(job.options)
@@ -57,6 +58,12 @@ def serve(job: Job) -> None:
             _serve_below_overlay(job, stack, chosen)
         else:
             _serve_mount(job, stack)
+
+
+def _load() -> None:
+    """What else imports late, for commands: Python may lie below the mount, and who serves would wait for himself."""
+    import_module("unionfs.libc")
+    journal.logger()
 
 
 def _serve_mount(job: Job, stack: Stack) -> None:

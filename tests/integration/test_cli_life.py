@@ -6,6 +6,7 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -267,3 +268,21 @@ def test_a_user_and_root_refresh_the_users_mount(union_mounts: Mounts, boxes: di
 
 
 # -- the other commands
+
+
+LOADED = """
+import sys
+from unionfs import cli, mountpoint
+def mount(request):
+    print(*sorted({"logging", "unionfs.libc"} & set(sys.modules)))
+    raise OSError(5, "that is enough")
+mountpoint.mount = mount
+cli.main(sys.argv[1:])
+"""
+
+
+def test_nothing_that_the_server_needs_is_loaded_through_its_own_mount(stack: Stack) -> None:
+    """Python may lie below the mount point, and who serves would wait for himself."""
+    words = [sys.executable, "-P", "-c", LOADED, "-f", "-o", stack.options(), stack.mountpoint]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+    assert done.stdout == "logging unionfs.libc\n", done.stderr
