@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from unionfs import sysfd
 from unionfs.errors import UnionError
@@ -39,7 +40,7 @@ class Files:
         folders, files = self.tree.upper.descriptors() if self.tree.upper else (0, 0)
         folders += sum(layer.descriptors() for layer in self.tree.layers if isinstance(layer, DirLayer))
         return {
-            "nodes": len(self.tree.nodes.nodes),
+            "nodes": len(self.tree.nodes),
             "open_directories": folders,
             "open_files": files + len(self._sources),
         }
@@ -48,7 +49,7 @@ class Files:
 
     def source(self, ino: int) -> Source:
         """Where to read now. Ask again for every request: a copy-up moves the bytes."""
-        node = self.tree.nodes.nodes.get(ino)
+        node = self.tree.nodes.get(ino)
         if node is None:
             return self._numbered(ino)
         if node.upper and node.data is None:
@@ -97,16 +98,16 @@ class Files:
 
     def may_back(self, ino: int) -> bool:
         """Whether a file that is read could have a `backing_fd`: not if it may still be copied up."""
-        node = self.tree.nodes.nodes.get(ino)
+        node = self.tree.nodes.get(ino)
         return node is not None and (node.upper or self.tree.upper is None)
 
     def backing_fd(self, ino: int, write: bool) -> int | None:
         """A descriptor that holds exactly the file's bytes and that no copy-up will replace; None if there is none."""
         node = self.tree.nodes[ino]
-        if not node.is_reg:
+        if node.fmt != stat.S_IFREG:
             return None
-        if node.upper and node.data is None:
-            fd = self.upper_fd(ino) if write else self._read_fd(node)
+        if node.is_whole:
+            fd = self.tree.top.file_fd(node) if write else self.tree.top.read_fd(node)
             return fd if self.tree.top.is_writable(node) else None
         if (
             write

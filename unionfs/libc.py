@@ -14,7 +14,7 @@ _libc.syscall.restype = ctypes.c_long
 
 def call(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
     """What the function returns. Raises OSError where that is negative. Whole numbers are passed as longs."""
-    longs = (ctypes.c_long(each) if isinstance(each, int) else each for each in arguments)
+    longs = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
     result: int = getattr(_libc, name)(*longs)
     if result < 0:
         code = ctypes.get_errno()

@@ -13,6 +13,8 @@ from unionfs.layers.base import Entry, Handle, Layer
 from unionfs.model import Mark, is_dir
 from unionfs.namedtuple import NamedTuple
 
+_new = tuple.__new__
+
 Spot = tuple[int, Handle]
 """(layer, handle): one entry of one layer."""
 
@@ -51,11 +53,13 @@ def search(layers: Sequence[Layer], spots: Sequence[Spot], names: tuple[bytes, .
     A whiteout ends the search, a file ends it (hidden when a directory was found above), an opaque
     directory ends it, a redirect carries it on elsewhere in the layers below.
     """
+    last = len(layers) - 1
+    if len(spots) == 1 and len(names) == 1 and spots[0][0] == last:
+        return alone(last, layers[last].lookup(spots[0][1], names[0]))
     top: Entry | None = None
     at = 0
     dirs: list[Spot] = []
     todo = list(spots)
-    last = len(layers) - 1
     while todo:
         number, start = todo.pop(0)
         entry, stop = walk(layers[number], start, names)
@@ -79,6 +83,15 @@ def search(layers: Sequence[Layer], spots: Sequence[Spot], names: tuple[bytes, .
         if entry.mark & Mark.REDIRECT:
             todo, names = redirected(layers, number, todo, entry.redirect, names)
     return Found(at, top, tuple(dirs), None) if top is not None else None
+
+
+def alone(number: int, entry: Entry | None) -> Found | None:
+    """What a layer has under a name with nothing below it: no mark leads further."""
+    if entry is None or entry.mark & Mark.WHITEOUT:
+        return None
+    spot = (number, entry.handle)
+    directory = entry.attr.mode & 0o170000 == 0o040000
+    return _new(Found, (number, entry, (spot,), None) if directory else (number, entry, (), spot))
 
 
 def redirected(

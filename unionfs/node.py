@@ -97,6 +97,11 @@ class Node:
     def is_reg(self) -> bool:
         return self.fmt == stat.S_IFREG
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is in the top layer, so that it may change."""
+        return self.upper and self.data is None
+
     def names(self) -> list[tuple[Node, bytes]]:
         """Every name that is known, the one in use first."""
         return ([(self.parent, self.name)] if self.parent else []) + (self.more or [])
@@ -105,14 +110,14 @@ class Node:
         return (self.parent is parent and self.name == name) or (parent, name) in (self.more or ())
 
 
-class NodeTable:
-    """Finds nodes by id, and numbered lower files that have no node of their own."""
+class NodeTable(dict[int, Node]):
+    """Finds nodes by id, and (not by `get` or `in`) numbered lower files that have no node of their own."""
 
     def __init__(self, layers: Sequence[Layer], root: Node, let_go: Callable[[Node], None]) -> None:
         """`let_go` closes what a node that leaves the table still holds open."""
+        super().__init__({ROOT_ID: root})
         self.layers = layers
         self.let_go = let_go
-        self.nodes: dict[int, Node] = {ROOT_ID: root}
         self.root = root
         self.real: dict[int, Node] = {}  # INVARIANT: the upper nodes in the table, by their st_ino there
         give_numbers(layers)
@@ -130,13 +135,8 @@ class NodeTable:
         tar = self.tars[number]
         return (number, tar) if tar is not None else None
 
-    def __getitem__(self, ino: int) -> Node:
-        node = self.nodes.get(ino)
-        if node is None:
-            node = self._passing(ino)
-        return node
-
-    def _passing(self, ino: int) -> Node:
+    def __missing__(self, ino: int) -> Node:
+        """A passing node. Raises UnionError(ESTALE) if the kernel does not know it."""
         found = self.numbered(ino)
         if found is None or not self.known(ino):
             raise UnionError(errno.ESTALE, f"no node {ino:#x}")
@@ -154,7 +154,7 @@ class NodeTable:
 
     def add(self, node: Node, parent: Node, name: bytes) -> None:
         """Enters a node under its first name."""
-        self.nodes[node.ino] = node
+        self[node.ino] = node
         self.idle[node] = None
         self.add_name(node, parent, name)
         self._number(node)
@@ -187,11 +187,19 @@ class NodeTable:
         counts = self._counts(node.ino)
         handle = (node.ino & MASK) - INO_OFFSET
         node.lookups, counts[handle] = counts[handle], 0
-        self.nodes[node.ino] = node
+        self[node.ino] = node
         node.parent.children += 1
         self.idle.pop(node.parent, None)
         if not node.lookups:
             self.idle[node] = None
+
+    def enter(self, node: Node, parent: Node, name: bytes) -> None:
+        """`add` and `remember` of a node that has just been made in the top layer, with nothing below it."""
+        self[node.ino] = node
+        node.parent, node.name, node.lookups = parent, name, 1
+        parent.children += 1
+        if parent in self.idle:
+            del self.idle[parent]
 
     def add_name(self, node: Node, parent: Node, name: bytes) -> None:
         if node.has_name(parent, name):
@@ -212,17 +220,20 @@ class NodeTable:
             return
         self._child_gone(parent)
 
-    def remember(self, ino: int) -> None:
-        node = self.nodes.get(ino)
-        if node is not None:
-            node.lookups += 1
-            if node.lookups == 1:
-                self.idle.pop(node, None)
-            return
-        try:
-            self.counts[ino >> SHIFT][(ino & MASK) - INO_OFFSET] += 1
-        except KeyError:
-            self._counts(ino)[(ino & MASK) - INO_OFFSET] += 1
+    def remember(self, *inos: int) -> None:
+        """Counts a lookup of each."""
+        counts = self.counts
+        for ino in inos:
+            node = self.get(ino)
+            if node is not None:
+                node.lookups += 1
+                if node.lookups == 1:
+                    self.idle.pop(node, None)
+                continue
+            try:
+                counts[ino >> SHIFT][(ino & MASK) - INO_OFFSET] += 1
+            except KeyError:
+                self._counts(ino)[(ino & MASK) - INO_OFFSET] += 1
 
     def _counts(self, ino: int) -> array[int]:
         """The lookup counts of the layer that an id belongs to."""
@@ -236,13 +247,13 @@ class NodeTable:
 
     def known(self, ino: int) -> bool:
         """True while the kernel holds a reference to the inode."""
-        node = self.nodes.get(ino)
+        node = self.get(ino)
         if node is not None:
             return node.lookups > 0
         return self.numbered(ino) is not None and self._counts(ino)[(ino & MASK) - INO_OFFSET] > 0
 
     def forget(self, ino: int, n: int) -> None:
-        node = self.nodes.get(ino)
+        node = self.get(ino)
         if node is not None:
             node.lookups = max(0, node.lookups - n)
             self.release(node)
@@ -264,9 +275,9 @@ class NodeTable:
         todo = [node]
         while todo:
             node = todo.pop()
-            if node.lookups or node.children or node is self.root or self.nodes.get(node.ino) is not node:
+            if node.lookups or node.children or node is self.root or self.get(node.ino) is not node:
                 continue
-            del self.nodes[node.ino]
+            del self[node.ino]
             self.idle.pop(node, None)
             if self.real.get(node.real) is node:
                 del self.real[node.real]

@@ -14,6 +14,8 @@ from contextlib import suppress
 
 from unionfs.model import NOW, Attr
 
+_new = tuple.__new__
+
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 RENAME_WHITEOUT = 4
@@ -38,10 +40,17 @@ OMIT = (0, (1 << 30) - 2)  # UTIME_OMIT
 
 def set_times(parent: int, name: bytes, atime: tuple[int, int] | None, mtime: tuple[int, int] | None) -> None:
     """utimensat(2): (seconds, nanoseconds), model.NOW, or None to leave one as it is. Only the kernel knows NOW."""
-    if name and atime and mtime and NOW not in (atime, mtime):  # the common case, without ctypes
+    if atime and mtime and NOW not in (atime, mtime):  # the common case, without ctypes
         ns = (atime[0] * 1_000_000_000 + atime[1], mtime[0] * 1_000_000_000 + mtime[1])
-        os.utime(name, ns=ns, dir_fd=parent, follow_symlinks=False)
-        return
+        if name:
+            os.utime(name, ns=ns, dir_fd=parent, follow_symlinks=False)
+            return
+        try:
+            os.utime(parent, ns=ns)
+            return
+        except OSError as e:
+            if e.errno != EBADF:
+                raise
     from unionfs import libc
 
     times = struct.pack("=4q", *(atime or OMIT), *(mtime or OMIT))
@@ -175,25 +184,13 @@ def all_xattrs(parent: int, name: bytes) -> dict[bytes, bytes]:
 
 def attr_of(st: os.stat_result, ino: int) -> Attr:
     """stat(2)'s answer as Attr; the times are taken apart without passing through floats."""
-    atime, mtime, ctime = st.st_atime_ns, st.st_mtime_ns, st.st_ctime_ns
-    return Attr(
-        ino,
-        st.st_size,
-        st.st_blocks,
-        atime // 1_000_000_000,
-        mtime // 1_000_000_000,
-        ctime // 1_000_000_000,
-        atime % 1_000_000_000,
-        mtime % 1_000_000_000,
-        ctime % 1_000_000_000,
-        st.st_mode,
-        st.st_nlink,
-        st.st_uid,
-        st.st_gid,
-        st.st_rdev & 0xFFFFFFFF,
-        st.st_blksize,
-        0,
-    )
+    mode, _, _, nlink, uid, gid, size, atime, mtime, ctime = st
+    atimensec = st.st_atime_ns - atime * 1_000_000_000
+    mtimensec = st.st_mtime_ns - mtime * 1_000_000_000
+    ctimensec = st.st_ctime_ns - ctime * 1_000_000_000
+    times = (atime, mtime, ctime, atimensec, mtimensec, ctimensec)
+    rdev = st.st_rdev & 0xFFFFFFFF
+    return _new(Attr, (ino, size, st.st_blocks, *times, mode, nlink, uid, gid, rdev, st.st_blksize, 0))
 
 
 def remove_tree(parent: int, name: bytes) -> None:

@@ -6,18 +6,27 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from contextlib import suppress
 
 from unionfs import sysfd, whiteout
 from unionfs.errors import UnionError
+from unionfs.listing import Listing
 from unionfs.merge import Removal, removal
 from unionfs.model import Attr, Caller, Change
+from unionfs.namedtuple import NamedTuple
 from unionfs.node import Births, Node
 from unionfs.rename import Renaming
 from unionfs.upper import CAPABILITY
 from unionfs.view import ACLS
 
-BLANK = Attr(*(0,) * 16)
+
+class Born(NamedTuple):
+    """Mode (with the type), owner as on disk, and device number of an inode that is to be."""
+
+    mode: int
+    uid: int
+    gid: int
+    rdev: int = 0
+
 
 Make = Callable[[int, bytes, int], int]
 """Creates an entry: (directory descriptor, name, permissions) -> an O_RDWR descriptor of it, or -1."""
@@ -66,12 +75,15 @@ class UnionTree(Renaming):
         rdev: int = 0,
     ) -> Attr:
         directory = self.nodes[parent]
-        self._make_room(directory)
-        born = self._born(directory, mode, caller)._replace(rdev=rdev)
+        if not directory.upper or directory.fmt != stat.S_IFDIR:
+            self._make_room(directory)
+        born = self._born(directory, mode, caller, rdev)
         made = -2
         if self._may_make_directly(directory, name, born):
-            with suppress(FileExistsError):  # perhaps by a whiteout
-                made = make(self.top.dir_fd(directory), name, stat.S_IMODE(born.mode))
+            try:
+                made = make(self.top.dir_fd(directory), name, born.mode & 0o7777)
+            except FileExistsError:
+                made = -2  # perhaps it is a whiteout
         if made == -2:
             self._place(parent, name)
             made = self._make_aside(directory, name, born, make)
@@ -91,17 +103,17 @@ class UnionTree(Renaming):
         self._make_room(directory)
         return directory
 
-    def _born(self, directory: Node, mode: int, caller: Caller) -> Attr:
-        """Owner and mode of a new inode; only these fields mean anything. Ids are as on disk (inode(7), SVr4)."""
-        births = self._births(directory)
+    def _born(self, directory: Node, mode: int, caller: Caller, rdev: int = 0) -> Born:
+        """What a new inode is to be (inode(7), SVr4)."""
+        births = directory.births or self._births(directory)
         uid, gid = self._to_disk(caller.uid, caller.gid)
         if births.setgid:
             gid = births.gid
             if stat.S_ISDIR(mode):
                 mode |= stat.S_ISGID
-        if not (stat.S_ISLNK(mode) or births.default_acl):
+        if not (births.default_acl or stat.S_ISLNK(mode)):
             mode &= ~caller.umask
-        return BLANK._replace(mode=mode, uid=uid, gid=gid)
+        return Born(mode, uid, gid, rdev)
 
     def _births(self, directory: Node) -> Births:
         if directory.births is None:
@@ -113,16 +125,16 @@ class UnionTree(Renaming):
     def _to_disk(self, uid: int, gid: int) -> tuple[int, int]:
         return (uid, gid) if self.policy.ids is None else self.policy.ids.to_disk(uid, gid)
 
-    def _may_make_directly(self, directory: Node, name: bytes, born: Attr) -> bool:
+    def _may_make_directly(self, directory: Node, name: bytes, born: Born) -> bool:
         """Whether one system call gives the new entry the right owner and mode: then it needs no second name."""
-        if self.policy.override or (born.uid, born.gid) != (os.geteuid(), os.getegid()):
+        if self.policy.override or (born.uid, born.gid) != self.top.owner:
             return False
         if born.mode & (stat.S_ISGID | stat.S_ISUID | stat.S_ISVTX):
             return False
         # What lies below is there, which is an error, or deleted, and then a directory must hide it as it appears.
         return not self.in_lower(directory, name)
 
-    def _make_aside(self, directory: Node, name: bytes, born: Attr, make: Make) -> int:
+    def _make_aside(self, directory: Node, name: bytes, born: Born, make: Make) -> int:
         """Makes an entry in the work directory and puts it where a whiteout, or nothing, is."""
         top, fd = self.top, self.top.dir_fd(directory)
         with top.nursery(fd, inherit=self._births(directory).default_acl) as (work, temp):
@@ -135,7 +147,7 @@ class UnionTree(Renaming):
                 raise
         return made
 
-    def _dress_and_place(self, directory: Node, name: bytes, born: Attr, work: int, temp: bytes) -> None:
+    def _dress_and_place(self, directory: Node, name: bytes, born: Born, work: int, temp: bytes) -> None:
         top, fd = self.top, self.top.dir_fd(directory)
         mode = _inherited(sysfd.lstat(work, temp).st_mode, born.mode)
         top.own(work, temp, born.uid, born.gid, mode, born.rdev)
@@ -149,22 +161,25 @@ class UnionTree(Renaming):
 
     def _entered(self, directory: Node, name: bytes, made: int) -> Attr:
         """The node of an entry that has just been made, with one lookup counted."""
-        fd = self.top.dir_fd(directory)
-        st = sysfd.lstat(made, b"") if made >= 0 else sysfd.lstat(fd, name)
+        top = self.top
+        fd = top.dir_fd(directory)
+        st = os.fstat(made) if made >= 0 else sysfd.lstat(fd, name)
         ino = self._disk_ino(st)
-        if ino in self.nodes.nodes:
+        if ino in self.nodes:
             ino = self._odd_ino((ino, directory.ino, name))
-        attr = self.top.attr(fd, name, st, ino)
-        node = Node(ino, stat.S_IFMT(attr.mode))
+        attr = top.attr(fd, name, st, ino)
+        node = Node(ino, attr.mode & 0o170000)
+        births = directory.births or self._births(directory)
+        node.bare = not births.default_acl and not self.policy.override
+        if node.fmt == stat.S_IFDIR:
+            node.listing = Listing(())
         self.nodes.settle(node, st.st_ino)
-        node.bare = not self._births(directory).default_acl and not self.policy.override
-        self.nodes.add(node, directory, name)
-        self.nodes.remember(ino)
+        self.nodes.enter(node, directory, name)
         if made >= 0:
-            self.top.give_fd(node, made)
+            top.give_fd(node, made)
         if directory.listing is not None:
             directory.listing.add(name)
-        return self.shown(attr)
+        return attr if self.policy.ids is None else self.shown(attr)
 
     def tmpfile(self, parent: int, mode: int, caller: Caller) -> Attr:
         """An inode without a name (O_TMPFILE), which `link` can give one."""
@@ -184,7 +199,7 @@ class UnionTree(Renaming):
             raise
         self.nodes.settle(node, st.st_ino)
         node.fd = fd
-        self.nodes.nodes[node.ino] = node
+        self.nodes[node.ino] = node
         self.nodes.idle[node] = None
         self.nodes.remember(node.ino)
         return self.getattr(node.ino)
@@ -243,7 +258,7 @@ class UnionTree(Renaming):
 
     def _remove(self, directory: Node, name: bytes, node: Node, attr: Attr) -> None:
         top = self.top
-        plan = removal(in_upper=node.upper, in_lower=self.in_lower(directory, name))
+        plan = removal(in_upper=node.upper, in_lower=not node.upper or self.in_lower(directory, name))
         self.ensure_upper(directory)
         self._before_departure(node, attr)
         fd = top.dir_fd(directory)
@@ -276,24 +291,28 @@ class UnionTree(Renaming):
     # -- attributes
 
     def setattr(self, ino: int, change: Change) -> Attr:
+        mode, uid, gid, size, atime, mtime, _, kill_suidgid = change
         node = self.nodes[ino]
-        if change.mode is not None and stat.S_ISLNK(node.fmt):
+        if mode is not None and node.fmt == stat.S_IFLNK:
             raise UnionError(errno.EOPNOTSUPP, "chmod(2) would follow the link")  # asked by Linux before 6.6
-        truncated = self.copy_up(node, data=change.size is not None, size=change.size)
-        if change.size is not None and not truncated:
-            truncate(self.top.file_fd(node), change.size)
-        fd, name = self.top.at(node)
-        if change.uid is not None or change.gid is not None or change.mode is not None:
+        truncated = not node.is_whole and self.copy_up(node, data=size is not None, size=size)
+        top = self.top
+        if size is not None and not truncated:
+            truncate(top.file_fd(node), size)
+        fd, name = top.at(node)
+        if uid is not None or gid is not None or mode is not None:
             node.births = None
             self._change_owner(node, fd, name, change)
-        if change.kill_suidgid and node.is_reg:
-            self.kill_suidgid(node)
-        if change.atime is not None or change.mtime is not None:
-            sysfd.set_times(fd, name, change.atime, change.mtime)
-        return self.getattr(ino)
+        if atime is not None or mtime is not None:
+            sysfd.set_times(fd, name, atime, mtime)
+        attr = self.attr(node)
+        if kill_suidgid and node.fmt == stat.S_IFREG and self._kill_suidgid(node, attr):
+            attr = self.attr(node)
+        return attr if self.policy.ids is None else self.shown(attr)
 
     def _change_owner(self, node: Node, fd: int, name: bytes, change: Change) -> None:
-        uid, gid = self._ids_of(change)
+        uid, gid = self._to_disk(change.uid or 0, change.gid or 0)
+        uid, gid = -1 if change.uid is None else uid, -1 if change.gid is None else gid
         if self.policy.override:
             attr = self.attr(node)
             mode = attr.mode if change.mode is None else node.fmt | stat.S_IMODE(change.mode)
@@ -305,22 +324,21 @@ class UnionTree(Renaming):
         if change.mode is not None:
             sysfd.chmod(fd, name, stat.S_IMODE(change.mode))
 
-    def _ids_of(self, change: Change) -> tuple[int, int]:
-        """The new owner as on disk, -1 for what stays."""
-        uid, gid = self._to_disk(change.uid or 0, change.gid or 0)
-        return -1 if change.uid is None else uid, -1 if change.gid is None else gid
-
     def kill_suidgid(self, node: Node) -> None:
         """Clears what a change by somebody else than root must not leave (inode(7); FUSE_HANDLE_KILLPRIV_V2)."""
-        attr = self.attr(node)
+        self._kill_suidgid(node, self.attr(node))
+
+    def _kill_suidgid(self, node: Node, attr: Attr) -> bool:
+        """The same, with what is known already; whether there was anything to clear."""
         mode = killed(attr.mode)
+        if mode == attr.mode and node.bare:
+            return False
         fd, name = self.top.at(node)
         if mode != attr.mode:
             self.top.own(fd, name, attr.uid, attr.gid, mode, attr.rdev)
-        if (
-            not node.bare and sysfd.getxattr(fd, name, CAPABILITY) is not None
-        ):  # removing none takes a privilege all the same
+        if sysfd.getxattr(fd, name, CAPABILITY) is not None:  # removing none takes a privilege all the same
             sysfd.removexattr(fd, name, CAPABILITY)
+        return True
 
     def setxattr(self, ino: int, name: bytes, value: bytes, flags: int = 0) -> None:
         self.check_xattr(name)

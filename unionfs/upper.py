@@ -48,6 +48,8 @@ class Upper:
         self.root_fd = _open_dir(upperdir, "top layer")
         self._work_root = _open_dir(workdir, "work directory")
         self._check(upperdir, workdir)
+        self.owner = (os.geteuid(), os.getegid())
+        """Whose is what this process makes."""
         self.syncs = not (policy.volatile or sysfd.in_memory(self.root_fd))
         """Whether fsync means anything here; if not, it is never called."""
         try:
@@ -115,7 +117,8 @@ class Upper:
             assert below.parent is not None
             below.fd = sysfd.open_dir(below.parent.fd, below.name)
             self._dirs[below] = None
-        self._evict(self._dirs, max(self.max_dirs, len(chain)))
+        if len(self._dirs) > (room := max(self.max_dirs, len(chain))):
+            self._evict(self._dirs, room)
         return node.fd
 
     def file_fd(self, node: Node) -> int:
@@ -149,15 +152,14 @@ class Upper:
         """Lets a node own the descriptor that its file was just made with."""
         node.fd = fd
         self._files[node] = None
-        self._evict(self._files, self.max_files)
+        if len(self._files) > self.max_files:
+            self._evict(self._files, self.max_files)
 
     def _evict(self, held: dict[Node, None], room: int) -> None:
         """Takes descriptors from nodes, the oldest first.
 
         They are closed by the next eviction: who has asked for one may ask for another, and use both.
         """
-        if len(held) <= room:
-            return
         self._close_evicted()
         while len(held) > room:
             node = next(iter(held))
@@ -193,7 +195,7 @@ class Upper:
 
     def at(self, node: Node) -> tuple[int, bytes]:
         """(descriptor, name) of an entry; the name is empty where the descriptor is the entry itself."""
-        if node.fd >= 0 and (node.parent is None or node.is_reg):
+        if node.fd >= 0 and (node.fmt == stat.S_IFREG or node.parent is None):
             return node.fd, b""
         if node.parent is None:
             raise UnionError(errno.ESTALE, "the inode is gone")
@@ -259,6 +261,10 @@ class Upper:
     def replace_by_whiteout(self, fd: int, name: bytes, *, is_dir: bool) -> None:
         """A whiteout in the place of an entry, in one step."""
         temp = self.temp()
+        if self.mknod_whiteouts:
+            sysfd.rename(fd, name, self.work, temp, sysfd.RENAME_WHITEOUT)
+            self.discard(temp)
+            return
         self.make_whiteout(self.work, temp)
         try:
             sysfd.rename(self.work, temp, fd, name, sysfd.RENAME_EXCHANGE if is_dir else 0)

@@ -11,21 +11,24 @@ import hashlib
 import os
 import stat
 from collections.abc import Hashable, Iterator, Sequence
+from itertools import chain
 
 from unionfs import sysfd, whiteout
 from unionfs.errors import UnionError
-from unionfs.layers.base import SHIFT, Entry, Layer
+from unionfs.layers.base import SHIFT, Layer
 from unionfs.layers.directory import DirLayer
 from unionfs.layers.tarball import TarLayer
 from unionfs.links import Links
 from unionfs.listing import FIRST, Listing
-from unionfs.merge import Found, Spot, merge_names, search
+from unionfs.merge import Found, Spot, alone, merge_names, search
 from unionfs.model import NAME_MAX, ROOT_ID, Attr, Dirent, Mark, Policy, is_dir
 from unionfs.node import PRIVATE, Node, NodeTable
 from unionfs.upper import Upper
 
 UNSEEN = Attr(0xFFFFFFFF, *(0,) * 15)
 """Of a row of a listing that cannot be looked at: one bad entry must not hide the others. Its mode, 0, tells it."""
+
+Row = tuple[int, bytes, Attr]
 
 ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
 
@@ -37,6 +40,7 @@ class View:
         self.layers = list(layers)
         self.upper = upper
         self.policy = policy
+        self._checks_xattrs = not (policy.xattrs and policy.acl) or bool(policy.override)
         self.nodes = NodeTable(self.layers, self._make_root(), self._let_go)
         self._fingerprint = self._identify()
         self._disk_dev = os.fstat(upper.root_fd).st_dev if upper else 0
@@ -67,7 +71,7 @@ class View:
         return digest.digest()
 
     def close(self) -> None:
-        for node in self.nodes.nodes.values():
+        for node in self.nodes.values():
             if node is not self.nodes.root:  # whose descriptor is the top layer's own
                 self._let_go(node)
         for layer in self.layers:
@@ -82,35 +86,61 @@ class View:
     # -- names
 
     def lookup(self, parent: int, name: bytes) -> Attr:
-        attr = self.resolve(self.nodes[parent], name)[1]
+        """Attributes of what is under a name, with one lookup counted."""
+        attr = self.seek(parent, name)
+        if attr is None:
+            raise UnionError(errno.ENOENT)
+        return attr
+
+    def seek(self, parent: int, name: bytes) -> Attr | None:
+        """`lookup`, or None where there is nothing: to raise takes longer than to look."""
+        found = self.look(self.nodes[parent], name)
+        if found is None:
+            return None
+        attr = found[1]
         self.nodes.remember(attr.ino)
         if self.nodes.idle:
             self.nodes.sweep()
-        return self.shown(attr)
+        return attr if self.policy.ids is None else self.shown(attr)
 
-    def remember(self, ino: int) -> None:
-        self.nodes.remember(ino)
+    def remember(self, *inos: int) -> None:
+        """Counts a lookup of each inode that a listing has told of."""
+        self.nodes.remember(*inos)
+        if self.nodes.idle:
+            self.nodes.sweep()
 
     def forget(self, ino: int, n: int) -> None:
         self.nodes.forget(ino, n)
 
     def resolve(self, parent: Node, name: bytes) -> tuple[Node, Attr]:
         """The node under a name, and its attributes. It may be a passing one, or one that only idles."""
-        if not parent.is_dir:
+        found = self.look(parent, name)
+        if found is None:
+            raise UnionError(errno.ENOENT)
+        return found
+
+    def look(self, parent: Node, name: bytes) -> tuple[Node, Attr] | None:
+        """`resolve`, or None where there is nothing."""
+        if parent.fmt != stat.S_IFDIR:
             raise UnionError(errno.ENOTDIR)
         if len(name) > NAME_MAX:
             raise UnionError(errno.ENAMETOOLONG)
         if parent.upper and self.upper is not None:
+            if self._is_free(parent, name):
+                return None
             fd = self.upper.dir_fd(parent)
             st = sysfd.lstat_or_none(fd, name)
             if st is not None:
-                if self.upper.is_whiteout(fd, name, st):
-                    raise UnionError(errno.ENOENT)
                 return self._upper_child(parent, fd, name, st)
+        if not parent.dirs:
+            return None
         found = search(self.layers, parent.dirs, (name,))
-        if found is None:
-            raise UnionError(errno.ENOENT)
-        return self._lower_child(parent, name, found)
+        return self._lower_child(parent, name, found) if found is not None else None
+
+    def _is_free(self, parent: Node, name: bytes) -> bool:
+        """Whether a directory of the top layer alone is known not to have a name, without a look at the disk."""
+        listing = parent.listing
+        return listing is not None and not parent.dirs and not self.policy.changing and name not in listing
 
     def child(self, parent: int, name: bytes) -> int:
         """The id of what is under a name, 0 if nothing is; counts no lookup."""
@@ -119,33 +149,33 @@ class View:
 
     def find(self, parent: Node, name: bytes) -> Node | None:
         """The node under a name, or None."""
-        try:
-            return self.resolve(parent, name)[0]
-        except UnionError as e:
-            if e.errno == errno.ENOENT:
-                return None
-            raise
+        found = self.look(parent, name)
+        return found[0] if found is not None else None
 
     def in_lower(self, parent: Node, name: bytes) -> bool:
         """Whether the read-only layers have something under a name: if so, its removal leaves a whiteout."""
         return bool(parent.dirs) and search(self.layers, parent.dirs, (name,)) is not None
 
-    def _upper_child(self, parent: Node, fd: int, name: bytes, st: os.stat_result) -> tuple[Node, Attr]:
+    def _upper_child(
+        self, parent: Node, fd: int, name: bytes, st: os.stat_result
+    ) -> tuple[Node, Attr] | None:
         assert self.upper is not None
         node = self.nodes.real.get(st.st_ino)
         if node is not None and st.st_dev == self._disk_dev and node.has_name(parent, name):
             if self.policy.changing:
                 self.look_again(node)
             return node, self._merged(node, self.upper.attr(fd, name, st, node.ino))
+        if self.upper.is_whiteout(fd, name, st):
+            return None
         directory = stat.S_ISDIR(st.st_mode)
         found = self._below(parent, fd, name, st)
         ino = self._upper_ino(fd, name, st, found)
-        node = self.nodes.nodes.get(ino)
+        node = self.nodes.get(ino)
         if node is not None and (
             node.real != st.st_ino or not node.upper or directory > node.has_name(parent, name)
         ):
             ino = self._disk_ino(st)  # somebody has copied the top layer's entries about behind our back
-            node = self.nodes.nodes.get(ino)
+            node = self.nodes.get(ino)
         if node is None:
             node = Node(ino, stat.S_IFMT(st.st_mode))
             self.nodes.settle(node, st.st_ino)
@@ -211,12 +241,12 @@ class View:
         ino = found.top.attr.ino
         attr = found.top.attr
         directory = is_dir(attr.mode)
-        node = self.nodes.nodes.get(ino)
+        node = self.nodes.get(ino)
         if node is not None and (node.upper or (directory and not node.has_name(parent, name))):
             # Its number went with a copy that has this name no more (a copy-up by the kernel, or a crash
             # between the links of one), or two redirects lead to it.
             ino = self._odd_ino((ino, parent.ino, name))
-            node = self.nodes.nodes.get(ino)
+            node = self.nodes.get(ino)
         if node is None:
             node = Node(ino, stat.S_IFMT(attr.mode))
             node.dirs, node.data = found.dirs, found.data
@@ -255,20 +285,21 @@ class View:
     # -- attributes
 
     def getattr(self, ino: int) -> Attr:
-        return self.shown(self.attr(self.nodes[ino]))
+        attr = self.attr(self.nodes[ino])
+        return attr if self.policy.ids is None else self.shown(attr)
 
     def attr(self, node: Node) -> Attr:
         """A node's attributes; owner ids as on disk."""
-        if node.snapshot is not None:
-            return node.snapshot
         if node.upper:
             assert self.upper is not None
             fd, name = self.upper.at(node)
-            st = sysfd.lstat(fd, name)
-            return self._merged(node, self.upper.attr(fd, name, st, node.ino))
+            st = os.stat(name, dir_fd=fd, follow_symlinks=False) if name else os.fstat(fd)
+            attr = self.upper.attr(fd, name, st, node.ino)
+            return self._merged(node, attr) if node.dirs or node.data is not None else attr
+        if node.snapshot is not None:
+            return node.snapshot
         number, handle = node.lower if node.lower is not None else node.dirs[0]
-        attr = self.layers[number].entry(handle).attr
-        return self._lower_attr(node, attr)
+        return self._lower_attr(node, self.layers[number].attr(handle))
 
     def _lower_attr(self, node: Node, attr: Attr) -> Attr:
         if node.unlinked or node.ino != attr.ino:
@@ -315,57 +346,60 @@ class View:
     def readdir(self, ino: int, cookie: int) -> Iterator[Dirent]:
         for at, name, attr in self.readdirplus(ino, cookie):
             yield Dirent(at, name, attr.ino, attr.mode)
+        self.nodes.sweep()
 
-    def readdirplus(self, ino: int, cookie: int) -> Iterator[tuple[int, bytes, Attr]]:
-        """(cookie, name, attributes) of the rows behind `cookie`; see UNSEEN."""
+    def readdirplus(self, ino: int, cookie: int) -> Iterator[Row]:
+        """(cookie, name, attributes) of the rows behind `cookie`; see UNSEEN. Of `.` and `..`, number and type only.
+
+        What they tell of lives until it is remembered, or something else is.
+        """
         node = self.nodes[ino]
-        if not node.is_dir:
+        if node.fmt != stat.S_IFDIR:
             raise UnionError(errno.ENOTDIR)
         if cookie < 1 and self.policy.changing and node.listing is not None:
             node.listing.renew(name for _, name in self._names_now(node))
-        if cookie < 1:
-            yield 1, b".", self.shown(self.attr(node))
-        if cookie < 2:
-            yield 2, b"..", self.shown(self.attr(node.parent or node))
-        if node.parent is None and node is not self.nodes.root:
-            return
-        rows = self._rows(node, cookie)
-        if not node.upper and len(node.dirs) == 1:
-            if self.nodes.tars[node.dirs[0][0]] is not None:
-                rows = self._rows_of_one(node, cookie)
-            elif node.dirs[0][0] == len(self.layers) - 1:
-                rows = self._rows_of_bottom(node, cookie)
-        if self.policy.ids is None:
-            yield from rows
-        else:
-            for at, name, attr in rows:
-                yield at, name, self.shown(attr)
-        self.nodes.sweep()
+        rows = self._rows_below(node, cookie)
+        if self.policy.ids is not None:
+            rows = ((at, name, self.shown(attr)) for at, name, attr in rows)
+        return chain(_dots(node)[cookie:], rows) if cookie < 2 else rows
 
-    def _rows(self, node: Node, cookie: int) -> Iterator[tuple[int, bytes, Attr]]:
+    def _rows_below(self, node: Node, cookie: int) -> Iterator[Row]:
+        if node.parent is None and node is not self.nodes.root:
+            return iter(())
+        if not node.upper and len(node.dirs) == 1:
+            number = node.dirs[0][0]
+            if self.nodes.tars[number] is not None:
+                return self._rows_of_one(node, cookie)
+            if number == len(self.layers) - 1:
+                return self._rows_of_bottom(node, cookie)
+        return self._rows(node, cookie)
+
+    def _rows(self, node: Node, cookie: int) -> Iterator[Row]:
         for at, name in self.listing(node).after(cookie):
             try:
-                yield at, name, self.resolve(node, name)[1]
+                found = self.look(node, name)
             except OSError as e:
                 if e.errno != errno.ENOENT:
                     yield at, name, UNSEEN
+            else:
+                if found is not None:
+                    yield at, name, found[1]
 
-    def _rows_of_one(self, node: Node, cookie: int) -> Iterator[tuple[int, bytes, Attr]]:
+    def _rows_of_one(self, node: Node, cookie: int) -> Iterator[Row]:
         """The rows of a directory of one numbered layer, straight from its index."""
         number, handle = node.dirs[0]
-        nodes = self.nodes.nodes
+        nodes = self.nodes
         at = max(cookie, FIRST - 1)
         for entry in self.layers[number].scan(handle, at - FIRST + 1):
             at += 1
-            attr = entry.attr
-            if entry.mark & Mark.WHITEOUT:
-                continue
+            name, attr, _, mark, _ = entry
             if attr.nlink == 1 and attr.mode & 0o170000 != 0o040000 and attr.ino not in nodes:
-                yield at, entry.name, attr
-            else:
-                yield at, entry.name, self._lower_child(node, entry.name, _alone(number, entry))[1]
+                if not mark:
+                    yield at, name, attr
+            elif (found := alone(number, entry)) is not None:
+                yield at, name, self._lower_child(node, name, found)[1]
 
-    def _rows_of_bottom(self, node: Node, cookie: int) -> Iterator[tuple[int, bytes, Attr]]:
+    def _rows_of_bottom(self, node: Node, cookie: int) -> Iterator[Row]:
         """The rows of a directory of the bottom layer alone: nothing merges, no mark leads further."""
         number, handle = node.dirs[0]
         layer = self.layers[number]
@@ -375,8 +409,8 @@ class View:
             except OSError:
                 yield at, name, UNSEEN
                 continue
-            if entry is not None and not entry.mark & Mark.WHITEOUT:
-                yield at, name, self._lower_child(node, name, _alone(number, entry))[1]
+            if (found := alone(number, entry)) is not None:
+                yield at, name, self._lower_child(node, name, found)[1]
 
     def listing(self, node: Node) -> Listing:
         """The names of a directory, made when first asked for and kept up to date by every change.
@@ -431,7 +465,8 @@ class View:
 
     def find_xattr(self, ino: int, name: bytes) -> bytes | None:
         """The value of an attribute, or None if there is none."""
-        self.check_xattr(name)
+        if self._checks_xattrs:
+            self.check_xattr(name)
         node = self.nodes[ino]
         if node.bare:
             return None
@@ -473,7 +508,9 @@ class View:
         return found
 
 
-def _alone(number: int, entry: Entry) -> Found:
-    """What a single layer has under a name."""
-    spot = (number, entry.handle)
-    return Found(number, entry, (spot,), None) if is_dir(entry.attr.mode) else Found(number, entry, (), spot)
+def _dots(node: Node) -> list[Row]:
+    return [(1, b".", _plain(node)), (2, b"..", _plain(node.parent or node))]
+
+
+def _plain(node: Node) -> Attr:
+    return Attr(node.ino, *(0,) * 8, node.fmt, *(0,) * 6)

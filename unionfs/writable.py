@@ -37,7 +37,10 @@ class Writable(View):
 
         `data`: its bytes are going to change too. `size`: only that many of them are still needed.
         """
-        return self._job(self.nodes[ino], data=data, size=size)
+        node = self.nodes[ino]
+        if node.upper and node.data is None:
+            return None
+        return self._job(node, data=data, size=size)
 
     def copy_up(self, node: Node, *, data: bool = True, size: int | None = None) -> bool:
         """Copies up at once; True if that has given the file the size asked for."""
@@ -119,7 +122,7 @@ class Writable(View):
                 layer.drop_descriptors()
         self.nodes.sweep()
         known: list[tuple[int, bytes]] = []
-        for node in sorted(self.nodes.nodes.values(), key=_depth):  # parents first
+        for node in sorted(self.nodes.values(), key=_depth):  # parents first
             with suppress(OSError):  # whoever asks for it will be told
                 self.look_again(node)
             node.listing = node.births = None

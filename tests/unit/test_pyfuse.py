@@ -117,7 +117,7 @@ COUNTING = """
 import unionfs.loop
 from unionfs.model import ROOT_ID
 def stats(self):
-    nodes = self._stack.tree.nodes.nodes
+    nodes = self._stack.tree.nodes
     return dict(known=sum(node.lookups > 0 for node in nodes.values() if node.ino != ROOT_ID))
 unionfs.loop.Service.stats = stats
 """

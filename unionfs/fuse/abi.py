@@ -22,6 +22,8 @@ BODY = 40
 """Where a request's own fields begin: sizeof(struct fuse_in_header)."""
 
 _HEAD = Struct("=IIQQIIIHH")
+_unpack_head = _HEAD.unpack_from
+_new = tuple.__new__
 _OUT = Struct("=IiQ")
 _ATTR = "QQQqqqIIIIIIIIII"  # struct fuse_attr; times are signed, as the kernel reads them
 _ENTRY = Struct("=IiQ" + "QQQQII" + _ATTR)
@@ -34,6 +36,7 @@ _STATFS = Struct("=IiQ" + "QQQQQIIII24x")
 _INIT_OUT = Struct("=IiQ" + "IIIIHHIIHHIIH22x")
 _DIRENT = Struct("=QQII")
 _DIRENTPLUS = Struct("=QQQQII" + _ATTR + "QQII")
+_pack_row = _DIRENTPLUS.pack_into
 _STORE = Struct("=IiQ" + "QQII")
 _INVAL_ENTRY = Struct("=IiQ" + "QII")
 _INVAL_INODE = Struct("=IiQ" + "Qqq")
@@ -96,7 +99,7 @@ def valid(seconds: float | None) -> Valid:
 
 
 def head(buf: Buffer) -> Head:
-    return Head._make(_HEAD.unpack_from(buf))
+    return _new(Head, _unpack_head(buf))
 
 
 def text(buf: Buffer, start: int, end: int) -> bytes:
@@ -134,6 +137,7 @@ def forget_in(buf: Buffer) -> int:
     return int(_U64.unpack_from(buf, BODY)[0])
 
 
+_TIMES = op.FATTR_ATIME | op.FATTR_ATIME_NOW | op.FATTR_MTIME | op.FATTR_MTIME_NOW | op.FATTR_CTIME
 _CHANGES = op.FATTR_MODE | op.FATTR_UID | op.FATTR_GID | op.FATTR_SIZE | op.FATTR_ATIME | op.FATTR_MTIME
 
 
@@ -146,24 +150,27 @@ def setattr_in(buf: Buffer, *, by_open: bool = False) -> Change:
     (valid, _, _, size, _, atime, mtime, ctime, atimensec, mtimensec, ctimensec, mode, _, uid, gid) = (
         _SETATTR.unpack_from(buf, BODY)
     )
+    times: tuple[Time, Time, Time] = (None, None, None)
+    if valid & _TIMES:
+        times = (
+            NOW if valid & op.FATTR_ATIME_NOW else (atime, atimensec) if valid & op.FATTR_ATIME else None,
+            NOW if valid & op.FATTR_MTIME_NOW else (mtime, mtimensec) if valid & op.FATTR_MTIME else None,
+            (ctime, ctimensec) if valid & op.FATTR_CTIME else None,
+        )
+    if valid & op.FATTR_SIZE and times[1] is None and (by_open or valid & op.FATTR_FH):
+        times = (times[0], NOW, times[2])
     return Change(
-        mode=mode & 0o7777 if valid & op.FATTR_MODE else None,
-        uid=uid if valid & op.FATTR_UID else None,
-        gid=gid if valid & op.FATTR_GID else None,
-        size=size if valid & op.FATTR_SIZE else None,
-        atime=_time(valid, op.FATTR_ATIME, op.FATTR_ATIME_NOW, atime, atimensec),
-        mtime=_time(valid, op.FATTR_MTIME, op.FATTR_MTIME_NOW, mtime, mtimensec)
-        or (NOW if valid & op.FATTR_SIZE and (by_open or valid & op.FATTR_FH) else None),
-        ctime=_time(valid, op.FATTR_CTIME, 0, ctime, ctimensec),
+        mode & 0o7777 if valid & op.FATTR_MODE else None,
+        uid if valid & op.FATTR_UID else None,
+        gid if valid & op.FATTR_GID else None,
+        size if valid & op.FATTR_SIZE else None,
+        *times,
         # chown(2) of nothing still clears them, and then nothing else is left of it (`fuse_setattr`).
-        kill_suidgid=bool(valid & op.FATTR_KILL_SUIDGID) or not valid & _CHANGES,
+        valid & op.FATTR_KILL_SUIDGID != 0 or not valid & _CHANGES,
     )
 
 
-def _time(valid: int, given: int, now: int, sec: int, nsec: int) -> tuple[int, int] | None:
-    if valid & now:
-        return NOW
-    return (sec, nsec) if valid & given else None
+Time = tuple[int, int] | None
 
 
 class MakeIn(NamedTuple):
@@ -314,7 +321,11 @@ def attr(unique: int, attr: Attr, valid: Valid) -> bytes:
 
 def created(unique: int, attr: Attr, valid: Valid, opened: Opened) -> bytes:
     sec, nsec = valid
-    return _CREATED.pack(_CREATED.size, 0, unique, attr.ino, 0, sec, sec, nsec, nsec, *_fit(attr), *opened)
+    head = (_CREATED.size, 0, unique, attr.ino, 0, sec, sec, nsec, nsec)
+    try:
+        return _CREATED.pack(*head, *attr, *opened)
+    except StructError:
+        return _CREATED.pack(*head, *_fit(attr), *opened)
 
 
 def _fit(attr: Attr) -> Attr:
@@ -383,12 +394,14 @@ def init_major(unique: int) -> bytes:
 class Listing:
     """A READDIR or READDIRPLUS reply in the making: rows are added until one no longer fits."""
 
-    __slots__ = ("_buf", "_end", "_valid")
+    __slots__ = ("_buf", "_end", "_valid", "told")
 
     def __init__(self, size: int, valid: Valid = FOREVER) -> None:
         self._buf = bytearray(16 + size)
         self._end = 16
         self._valid = valid
+        self.told: list[int] = []
+        """The node ids that READDIRPLUS rows have told of: each is a lookup that the kernel counts."""
 
     @property
     def is_empty(self) -> bool:
@@ -404,21 +417,28 @@ class Listing:
         self._end = end
         return True
 
-    def add_plus(self, cookie: int, name: bytes, attr: Attr, nodeid: int) -> bool:
-        """With `nodeid` 0 the kernel takes the row for a name and a type only."""
-        at, length = self._end, len(name)
-        end = at + (152 + length + 7 & ~7)
-        if end > len(self._buf):
-            return False
+    def add_plus(self, rows: Iterable[tuple[int, bytes, Attr]]) -> None:
+        """Adds rows (cookie, name, attributes) while they fit.
+
+        Of `.` and `..` (cookies 1 and 2), and of what has no mode, the kernel is told name and type only.
+        """
+        buf, at, room, told = self._buf, self._end, len(self._buf), self.told
         sec, nsec = self._valid
-        tail = (attr.ino, cookie, length, attr.mode >> 12 & 15)
-        try:
-            _DIRENTPLUS.pack_into(self._buf, at, nodeid, 0, sec, sec, nsec, nsec, *attr, *tail)
-        except StructError:
-            _DIRENTPLUS.pack_into(self._buf, at, nodeid, 0, sec, sec, nsec, nsec, *_fit(attr), *tail)
-        self._buf[at + 152 : at + 152 + length] = name
-        self._end = end
-        return True
+        for cookie, name, attr in rows:
+            length, ino, mode = len(name), attr[0], attr[9]
+            end = at + (152 + length + 7 & ~7)
+            if end > room:
+                break
+            nodeid = ino if cookie > 2 and mode else 0
+            head, tail = (nodeid, 0, sec, sec, nsec, nsec), (ino, cookie, length, mode >> 12 & 15)
+            try:
+                _pack_row(buf, at, *head, *attr, *tail)
+            except StructError:
+                _pack_row(buf, at, *head, *_fit(attr), *tail)
+            buf[at + 152 : at + 152 + length] = name
+            self._end = at = end
+            if nodeid:
+                told.append(nodeid)
 
     def reply(self, unique: int) -> memoryview:
         _OUT.pack_into(self._buf, 0, self._end, 0, unique)

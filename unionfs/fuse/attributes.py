@@ -42,7 +42,10 @@ class Attributes:
 
     def getxattr(self, head: Head, buf: Buffer) -> Answer:
         room, name = abi.getxattr_in(head, buf)
-        return _xattr_reply(head.unique, room, self._tree.getxattr(head.nodeid, name))
+        value = self._tree.find_xattr(head.nodeid, name)
+        if value is None:
+            return abi.error(head.unique, errno.ENODATA)
+        return _xattr_reply(head.unique, room, value)
 
     def listxattr(self, head: Head, buf: Buffer) -> Answer:
         room, _ = abi.getxattr_in(head, buf)

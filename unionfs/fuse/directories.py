@@ -44,24 +44,15 @@ class Directories:
         return listing.reply(head.unique)
 
     def readdirplus(self, head: Head, buf: Buffer) -> Answer:
-        """Each row that is sent counts as a lookup, but not `.` and `..` (cookies 1 and 2), and what is unseen."""
         cookie, size = abi.read_in(buf)
         listing = abi.Listing(size, self._ctx.valid)
-        add, remember = listing.add_plus, self._tree.remember
         try:
-            for row_cookie, name, attr in self._tree.readdirplus(head.nodeid, cookie):
-                if row_cookie <= 2 or not attr.mode:
-                    if not add(row_cookie, name, attr, 0):
-                        break
-                elif add(row_cookie, name, attr, attr.ino):
-                    remember(attr.ino)
-                else:
-                    break
+            listing.add_plus(self._tree.readdirplus(head.nodeid, cookie))
         except OSError:
-            if (
-                listing.is_empty
-            ):  # else what has been counted must be sent; the next request begins with this row
+            if listing.is_empty:  # else the next request begins with this row
                 raise
+        if listing.told:
+            self._tree.remember(*listing.told)
         return listing.reply(head.unique)
 
     def fsyncdir(self, head: Head, buf: Buffer) -> Answer:

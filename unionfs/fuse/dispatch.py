@@ -47,6 +47,7 @@ class Dispatcher:
 
     def __init__(self, ctx: Context, log: Log | None = None) -> None:
         self._ctx = ctx
+        self._send = ctx.device.send
         self._nursery: trio.Nursery | None = None
         self._postponed: list[tuple[Head, Work]] = []
         self._waited = 0.0  # seconds, for something that a thread could have waited for
@@ -90,13 +91,21 @@ class Dispatcher:
     def handle(self, buf: Buffer) -> None:
         """Answers the request in `buf`, now or later; the buffer is free again afterwards."""
         head = abi.head(buf)
-        if head.opcode > op.LAST:
-            self._ctx.device.send(abi.error(head.unique, errno.ENOSYS))
+        opcode = head[1]
+        if opcode > op.LAST:
+            self._send(abi.error(head.unique, errno.ENOSYS))
             return
-        self.counts[head.opcode] += 1
+        self.counts[opcode] += 1
         if self._busy and self._queue(head, buf):
             return
-        self._reply(head, self._answer(head, buf))
+        try:
+            answer = self._handlers[opcode](head, buf)
+        except Exception as error:
+            answer = self._failed(head, error)
+        if answer.__class__ is bytes:
+            self._send(answer)
+        else:
+            self._reply(head, answer)
 
     def _answer(self, head: Head, buf: Buffer) -> Answer:
         try:
@@ -105,14 +114,12 @@ class Dispatcher:
             return self._failed(head, error)
 
     def _reply(self, head: Head, answer: Answer) -> None:
-        if answer.__class__ is bytes or answer.__class__ is memoryview:
-            self._ctx.device.send(answer)
-        elif isinstance(answer, Work):
+        if isinstance(answer, Work):
             self._begin(head, answer)
         elif isinstance(answer, tuple):
             self._ctx.device.send_parts(answer)
         elif answer is not None:
-            self._ctx.device.send(answer)
+            self._send(answer)
 
     def _failed(self, head: Head, error: BaseException) -> bytes | None:
         """The reply to a request that raised: its errno; what is no OSError is EIO and a line in the log."""

@@ -15,7 +15,8 @@ class Names:
         self._ctx = ctx
         self._tree = ctx.tree
         self._valid = ctx.valid
-        self._lookup = ctx.tree.lookup
+        self._seek = ctx.tree.seek
+        self._negative = ctx.negative if ctx.options.negative else None
 
     def handlers(self) -> dict[int, Handler]:
         return {
@@ -34,13 +35,12 @@ class Names:
         }
 
     def lookup(self, head: Head, buf: Buffer) -> Answer:
-        try:
-            attr = self._lookup(head.nodeid, bytes(buf[BODY : head.length - 1]))
-        except OSError as error:
-            if error.errno == errno.ENOENT and self._ctx.options.negative:
-                return abi.no_entry(head.unique, self._ctx.negative)
-            raise
-        return abi.entry(head.unique, attr, self._valid)
+        attr = self._seek(head.nodeid, bytes(buf[BODY : head.length - 1]))
+        if attr is not None:
+            return abi.entry(head.unique, attr, self._valid)
+        if self._negative is not None:
+            return abi.no_entry(head.unique, self._negative)
+        return abi.error(head.unique, errno.ENOENT)
 
     def forget(self, head: Head, buf: Buffer) -> Answer:
         self._tree.forget(head.nodeid, abi.forget_in(buf))

@@ -93,18 +93,20 @@ class Opens:
 
     def _created(self, head: Head, attr: Attr) -> bytes:
         try:
-            return abi.created(head.unique, attr, self._ctx.valid, self._open(attr.ino, True, head.uid))
+            opened = self._open(attr.ino, True, head.uid, attr)
+            return abi.created(head.unique, attr, self._ctx.valid, opened)
         except BaseException:
             self._ctx.tree.forget(attr.ino, 1)
             raise
 
-    def _open(self, node: int, write: bool, uid: int) -> Opened:
+    def _open(self, node: int, write: bool, uid: int, attr: Attr | None = None) -> Opened:
+        """`attr`: what is known already."""
         live = self._live.get(node) or Live()
         if live.backing:
             if write and uid and self._has_suidgid(node):
                 self._ctx.tree.setattr(node, Change(kill_suidgid=True))
         elif self._passthrough and not live.cached:
-            live.backing = self._back(node, write)
+            live.backing = self._back(node, write, attr)
         self._live[node] = live
         if live.backing:
             live.passed += 1
@@ -125,20 +127,20 @@ class Opens:
     def _has_suidgid(self, node: int) -> bool:
         return bool(self._ctx.tree.getattr(node).mode & (stat.S_ISUID | stat.S_ISGID))
 
-    def _back(self, node: int, write: bool) -> int:
+    def _back(self, node: int, write: bool, attr: Attr | None) -> int:
         """A backing id for the inode, or 0 where the kernel is not to work on the file itself."""
         if not (write or self._ctx.files.may_back(node)):
             return 0
-        attr = self._ctx.tree.getattr(node)
+        attr = attr or self._ctx.tree.getattr(node)
         if attr.mode & (stat.S_ISUID | stat.S_ISGID) or (attr.size < PASSED_FROM and not write):
             return 0
         fd = self._ctx.files.backing_fd(node, write)
-        if fd is None or (device := os.fstat(fd).st_dev) in self._refused:
+        if fd is None or (self._refused and os.fstat(fd).st_dev in self._refused):
             return 0
         try:
             return self._ctx.device.backing_open(fd)
         except OSError:  # EPERM: not privileged; ELOOP: on a stacked file system; EOPNOTSUPP
-            self._refused.add(device)
+            self._refused.add(os.fstat(fd).st_dev)
             return 0
 
 

@@ -231,7 +231,7 @@ class Handlers(pyfuse3.Operations):
 
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """Each row that is sent counts as a lookup, but not `.` and `..` (cookies 1 and 2)."""
-        sent = 0
+        sent, told = 0, []
         try:
             for cookie, name, attr in self._tree.readdirplus(fh, start_id):
                 if not attr.mode:  # unseen, for which libfuse's binding has no words
@@ -240,10 +240,12 @@ class Handlers(pyfuse3.Operations):
                     return
                 sent += 1
                 if cookie > 2:
-                    self._tree.remember(attr.ino)
+                    told.append(attr.ino)
         except OSError:
-            if not sent:  # else what has been counted must be sent; the next request begins with this row
+            if not sent:  # else the next request begins with this row
                 raise
+        finally:
+            self._tree.remember(*told)
 
     async def releasedir(self, fh: int) -> None:
         pass

@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING
 from unionfs.errors import SetupError
 from unionfs.fuse import abi
 from unionfs.fuse import opcodes as op
-from unionfs.fuse.abi import Buffer
 from unionfs.fuse.awake import WINDOW, Awake, open_device
 from unionfs.fuse.device import Device, Unmounted, may_back
 from unionfs.fuse.dispatch import Dispatcher, Log
@@ -211,30 +210,26 @@ class Server:
 
     def _turn(self, dispatcher: Dispatcher) -> bool:
         """Serves requests until others are to have their turn (True), or there is none (False)."""
-        polling, awake, receive = self._polling, self._awake, self._device.receive
-        handle, buf = dispatcher.handle, self._device.buf
-        served = counted = 0
-        while True:
-            turn = TURN_WITH_WORK if dispatcher.working else TURN
-            while served < turn and receive():
-                handle(buf)
-                served += 1
-            polling.served(served - counted)
-            awake.served(served - counted, perf_counter())
-            if served >= turn:
-                return True
-            if dispatcher.at_work() or not (polling.worth() and self._look(handle)):
-                return False
-            counted, served = served, served + 1
+        handle, receive, buf = dispatcher.handle, self._device.receive, self._device.buf
+        polling, served, counted = self._polling, 0, 0
+        while more := served < (TURN_WITH_WORK if dispatcher.working else TURN):
+            if not receive():
+                polling.served(served - counted)
+                counted = served
+                if dispatcher.at_work() or not (polling.worth() and self._look(receive)):
+                    break
+            handle(buf)
+            served += 1
+        self._awake.served(served, perf_counter())
+        return not more
 
-    def _look(self, handle: Callable[[Buffer], None]) -> bool:
-        """Looks for the next request for the time of a window, and serves it."""
-        receive, now = self._device.receive, perf_counter()
+    def _look(self, receive: Callable[[], int]) -> bool:
+        """Looks for the next request for the time of a window; whether there was one."""
+        now = perf_counter()
         until = now + self._polling.window
         while now < until:
             if receive():
                 self._polling.hit()
-                handle(self._device.buf)
                 return True
             before, now = now, perf_counter()
             if now - before > PREEMPTION:

@@ -153,7 +153,7 @@ class Storing:
         if node in self._waiting or self._dispatcher.is_busy(node):
             return
         with suppress(OSError):  # a layer that cannot be read says so to whoever reads the file
-            known = self._ctx.tree.nodes.nodes.get(node)
+            known = self._ctx.tree.nodes.get(node)
             if known is not None and known.upper:
                 return
             source = self._ctx.files.source(node)

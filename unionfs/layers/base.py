@@ -70,6 +70,9 @@ class Layer(Protocol):
     def entry(self, handle: Handle) -> Entry:
         """The entry behind a handle, as it is now; its marks may be missing."""
 
+    def attr(self, handle: Handle) -> Attr:
+        """The attributes of `entry`."""
+
     def scan(self, parent: Handle, after: int = 0) -> Iterator[Entry]:
         """Every entry of a directory, whiteouts included, in an order that never changes; skips `after`."""
 

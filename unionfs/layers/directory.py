@@ -17,6 +17,8 @@ from unionfs.errors import SetupError, UnionError
 from unionfs.layers.base import Entry, Handle, Source
 from unionfs.model import NAME_MAX, Attr, Mark
 
+_new = tuple.__new__
+
 MAX_OPEN = 4096
 INO_LIMIT = 1 << 48
 ODD_INO = 1 << 47
@@ -121,11 +123,11 @@ class DirLayer:
 
     def entry(self, handle: Handle) -> Entry:
         assert isinstance(handle, Path)
-        if handle.parent is None:
-            return Entry(b"", self._attr(os.fstat(self._root_fd), self._root_fd, b""), handle)
-        fd = self._fd(handle.parent)
-        st = sysfd.lstat(fd, handle.name)
-        return Entry(handle.name, self._attr(st, fd, handle.name), handle)
+        return Entry(handle.name, self.attr(handle), handle)
+
+    def attr(self, handle: Handle) -> Attr:
+        fd, name = self._at(handle)
+        return self._attr(sysfd.lstat(fd, name), fd, name)
 
     def scan(self, parent: Handle, after: int = 0) -> Iterator[Entry]:
         assert isinstance(parent, Path)
@@ -241,7 +243,7 @@ class DirLayer:
         elif st.st_size == 0 and stat.S_ISREG(st.st_mode) and self._has_xattr_whiteouts(parent):
             value = readable(fd, name, self._names.whiteout)
             mark = Mark.NONE if value is None else Mark.WHITEOUT
-        return Entry(name, self._attr(st, fd, name), Path(parent, name), mark)
+        return _new(Entry, (name, self._attr(st, fd, name), Path(parent, name), mark, b""))
 
     def _has_xattr_whiteouts(self, path: Path) -> bool:
         if path.xattr_whiteouts is None:

@@ -55,6 +55,7 @@ IMPLIED = 64  # a directory that the archive has no member for; as in unionfs.mo
 
 # atime, its nanoseconds, ctime, its nanoseconds, number of extents; then EXTENT for each
 EXTRA = Struct("<qIqII")
+_TIMES = Struct("<qIqI")
 EXTENT = Struct("<QQQ")
 XATTR = Struct("<HI")  # lengths of a name and a value, both follow; a length of 0 for the name ends the list
 
@@ -270,6 +271,13 @@ class Index:
         fields = EXTRA.unpack(self.blob(at, EXTRA.size))
         extents = self.blob(at + EXTRA.size, EXTENT.size * fields[4])
         return fields, list(EXTENT.iter_unpack(extents))
+
+    def times(self, reference: int) -> tuple[int, int, int, int]:
+        """atime, its nanoseconds, ctime, its nanoseconds, of an `extra`."""
+        try:
+            return _TIMES.unpack_from(self.map, self.blob_at + 8 * (reference - 1))
+        except error:
+            raise self.damaged("a reference is out of bounds") from None
 
     def same_inode(self, primary: int) -> list[int]:
         """The entries of a hard-linked inode, by binary search."""

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterator
 from errno import EINVAL, ENOENT
+from itertools import chain
 from struct import Struct
 from typing import Any
 
@@ -29,7 +30,8 @@ TRIM_AFTER = 1 << 17
 """Entries listed between two trims: about 12 MB of index."""
 _BATCH = 512  # entries decoded at once: many for speed, few for memory
 _NEAR = 64  # entries: from here on a search of their joined names beats halving
-_SCAN = Struct("<12xIxBHQqIII16x")  # of index.ROW: nlink, flags, mode, size, mtime, its nanoseconds, uid, gid
+_SCAN = Struct("<12xIxBHQqIII12xI")
+"""Of index.ROW: nlink, flags, mode, size, mtime, its nanoseconds, uid, gid, extra."""
 _new = tuple.__new__
 
 Number = Any
@@ -67,6 +69,11 @@ class TarLayer:
         """The entry of a number. UnionError(ENOENT) when there is none."""
         return self._one(handle, self._index.name(self._row(handle)))
 
+    def attr(self, handle: Number) -> Attr:
+        if not 0 <= handle < self._index.count:
+            raise UnionError(ENOENT, f"layer {self._index.path} has no entry {handle}")
+        return self._one(handle, b"").attr
+
     def parent(self, handle: Number) -> int:
         """The number of the directory that holds an entry; the root's is itself."""
         return self._parent(handle, self._row(handle))
@@ -78,13 +85,15 @@ class TarLayer:
     def scan(self, parent: Number, after: int = 0) -> Iterator[Entry]:
         first, count = self._children(parent)
         starts = range(first + after, first + count, _BATCH)
-        for start in starts:
-            size = min(_BATCH, first + count - start)
-            self._scanned += size
-            if self._scanned > TRIM_AFTER:  # what is mapped would add up; the page cache has it anyway
-                self._scanned = 0
-                self.trim()
-            yield from self._rows(start, size, self._index.names(start, size))
+        return chain.from_iterable(self._batch(start, first + count) for start in starts)
+
+    def _batch(self, start: int, end: int) -> Iterator[Entry]:
+        size = min(_BATCH, end - start)
+        self._scanned += size
+        if self._scanned > TRIM_AFTER:  # what is mapped would add up; the page cache has it anyway
+            self._scanned = 0
+            self.trim()
+        return self._rows(start, size, self._index.names(start, size))
 
     def names(self, parent: Number) -> list[bytes]:
         first, count = self._children(parent)
@@ -198,30 +207,28 @@ class TarLayer:
         """`count` entries side by side from `first` on; the hot path of every listing."""
         start = fmt.HEADER.size + fmt.ROW_SIZE * first
         rows = _SCAN.iter_unpack(self._index.map[start : start + fmt.ROW_SIZE * count])
-        offset = self.base + INO_OFFSET
-        numbers = range(first, first + count)
-        for number, name, (nlink, flags, mode, size, t, ns, uid, gid) in zip(
-            numbers, names, rows, strict=True
-        ):
-            if flags:
-                yield self._rare(number, name)
-                continue
-            blocks = (size + 511) >> 9
-            attr = (number + offset, size, blocks, t, t, t, ns, ns, ns, mode, nlink, uid, gid, 0, 4096, 0)
-            yield _new(Entry, (name, _new(Attr, attr), number, 0, b""))
+        return map(self._plain, range(first, first + count), names, rows)
 
     def _one(self, number: int, name: bytes) -> Entry:
-        """What `_rows` gives, for a single entry."""
         row = _SCAN.unpack_from(self._index.map, fmt.HEADER.size + fmt.ROW_SIZE * number)
-        nlink, flags, mode, size, t, ns, uid, gid = row
-        if flags:
+        return self._plain(number, name, row)
+
+    def _plain(self, number: int, name: bytes, row: tuple[int, ...]) -> Entry:
+        """An entry by the fields of _SCAN."""
+        nlink, flags, mode, size, t, ns, uid, gid, extra = row
+        if not flags:
+            times = (t, t, t, ns, ns, ns)
+        elif flags == fmt.TIMES:
+            atime, atimensec, ctime, ctimensec = self._index.times(extra)
+            times = (atime, t, ctime, atimensec, ns, ctimensec)
+        else:
             return self._rare(number, name)
         ino, blocks = number + self.base + INO_OFFSET, (size + 511) >> 9
-        attr = (ino, size, blocks, t, t, t, ns, ns, ns, mode, nlink, uid, gid, 0, 4096, 0)
-        return _new(Entry, (name, _new(Attr, attr), number, 0, b""))
+        attr = _new(Attr, (ino, size, blocks, *times, mode, nlink, uid, gid, 0, BLKSIZE, 0))
+        return _new(Entry, (name, attr, number, 0, b""))
 
     def _rare(self, number: int, name: bytes) -> Entry:
-        """An entry with flags."""
+        """An entry with other flags than TIMES."""
         row = self._index.row(number)
         _, _, primary, nlink, _, flags, mode, size, mtime, mtimensec, uid, gid, data, _, extra = row
         atime, atimensec, ctime, ctimensec = mtime, mtimensec, mtime, mtimensec
