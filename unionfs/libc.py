@@ -22,5 +22,15 @@ def call(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None
     return result
 
 
+_libc.futimens.argtypes = (ctypes.c_int, ctypes.c_char_p)
+
+
+def futimens(fd: int, times: bytes) -> None:
+    """`times` are two of struct timespec. `call` would do it too, and take twice as long."""
+    if _libc.futimens(fd, times) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
 buffer = ctypes.create_string_buffer
 """Room of so many bytes, or with these, for a function to write to; `raw` has them."""

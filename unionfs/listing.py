@@ -21,11 +21,9 @@ class Listing:
 
     def __init__(self, rows: Iterable[tuple[int, bytes]]) -> None:
         """`rows`: (position, name) with ascending positions."""
-        self._cookies: list[int] = []
-        self._names: list[bytes | None] = []
-        self._at: dict[bytes, int] = {}
-        for position, name in rows:
-            self._append(position + FIRST, name)
+        self._at = {name: position + FIRST for position, name in rows}
+        self._cookies: list[int] = list(self._at.values())
+        self._names: list[bytes | None] = list(self._at)
 
     def _append(self, cookie: int, name: bytes) -> None:
         self._at[name] = cookie

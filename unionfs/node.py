@@ -156,8 +156,11 @@ class NodeTable(dict[int, Node]):
         """Enters a node under its first name."""
         self[node.ino] = node
         self.idle[node] = None
-        self.add_name(node, parent, name)
-        self._number(node)
+        node.parent, node.name = parent, name
+        parent.children += 1
+        self.idle.pop(parent, None)
+        if node.dirs:
+            self._number(node)
 
     def _number(self, node: Node) -> None:
         """Makes the numbered entries of the directories that merge here find their parent."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from unionfs.model import Policy
 
 _WANTED_FILES = 1 << 20  # descriptors: one for every open directory and copied-up file of a busy mount
-_COLLECT = 700  # objects between two looks for garbage; whoever forked this process may have wanted fewer
+_COLLECT = 20_000  # objects between two looks for garbage: nodes stay, and hardly anything here makes circles
 
 
 class Job(NamedTuple):

@@ -33,6 +33,7 @@ def rename(olddir: int, old: bytes, newdir: int, new: bytes, flags: int = 0) -> 
     libc.call("renameat2", olddir, old, newdir, new, flags)
 
 
+_TIMES = struct.Struct("=4q")
 AT_FDCWD = -100
 AT_SYMLINK_NOFOLLOW = 0x100
 OMIT = (0, (1 << 30) - 2)  # UTIME_OMIT
@@ -40,23 +41,21 @@ OMIT = (0, (1 << 30) - 2)  # UTIME_OMIT
 
 def set_times(parent: int, name: bytes, atime: tuple[int, int] | None, mtime: tuple[int, int] | None) -> None:
     """utimensat(2): (seconds, nanoseconds), model.NOW, or None to leave one as it is. Only the kernel knows NOW."""
-    if atime and mtime and NOW not in (atime, mtime):  # the common case, without ctypes
+    if name and atime and mtime and NOW not in (atime, mtime):  # without ctypes
         ns = (atime[0] * 1_000_000_000 + atime[1], mtime[0] * 1_000_000_000 + mtime[1])
-        if name:
-            os.utime(name, ns=ns, dir_fd=parent, follow_symlinks=False)
-            return
-        try:
-            os.utime(parent, ns=ns)
-            return
-        except OSError as e:
-            if e.errno != EBADF:
-                raise
+        os.utime(name, ns=ns, dir_fd=parent, follow_symlinks=False)
+        return
     from unionfs import libc
 
-    times = struct.pack("=4q", *(atime or OMIT), *(mtime or OMIT))
+    times = _TIMES.pack(*(atime or OMIT), *(mtime or OMIT))
     if name:
         libc.call("utimensat", parent, name, times, AT_SYMLINK_NOFOLLOW)
-    else:
+        return
+    try:
+        libc.futimens(parent, times)
+    except OSError as e:
+        if e.errno != EBADF:
+            raise
         libc.call("utimensat", AT_FDCWD, proc_path(parent), times, 0)
 
 
@@ -206,7 +205,10 @@ def remove_tree(parent: int, name: bytes) -> None:
     fd = open_to_empty(parent, name)
     try:
         for child in os.listdir(fd):
-            remove_tree(fd, os.fsencode(child))
+            try:
+                os.unlink(child, dir_fd=fd)
+            except OSError:
+                remove_tree(fd, os.fsencode(child))
     finally:
         os.close(fd)
     os.rmdir(name, dir_fd=parent)

@@ -215,6 +215,15 @@ class Upper:
         finally:
             os.close(fd)
 
+    def only_whiteouts(self, directory: Node) -> set[bytes] | None:
+        """The names that a directory of the top layer deletes, or None if there is anything else in it."""
+        fd, names = self.dir_fd(directory), self.listdir(directory)
+        for name in names:
+            st = sysfd.lstat_or_none(fd, name)
+            if st is not None and not self.is_whiteout(fd, name, st):
+                return None
+        return set(names)
+
     def is_whiteout(self, fd: int, name: bytes, st: os.stat_result) -> bool:
         if whiteout.is_whiteout(st):
             return True

@@ -21,7 +21,7 @@ from unionfs.layers.tarball import TarLayer
 from unionfs.links import Links
 from unionfs.listing import FIRST, Listing
 from unionfs.merge import Found, Spot, alone, merge_names, search
-from unionfs.model import NAME_MAX, ROOT_ID, Attr, Dirent, Mark, Policy, is_dir
+from unionfs.model import NAME_MAX, ROOT_ID, Attr, Dirent, Mark, Policy
 from unionfs.node import PRIVATE, Node, NodeTable
 from unionfs.upper import Upper
 
@@ -238,9 +238,9 @@ class View:
         return self._odd_inos[key]
 
     def _lower_child(self, parent: Node, name: bytes, found: Found) -> tuple[Node, Attr]:
-        ino = found.top.attr.ino
-        attr = found.top.attr
-        directory = is_dir(attr.mode)
+        number, (_, attr, handle, _, _), dirs, data = found
+        ino, fmt = attr.ino, attr.mode & 0o170000
+        directory = fmt == stat.S_IFDIR
         node = self.nodes.get(ino)
         if node is not None and (node.upper or (directory and not node.has_name(parent, name))):
             # Its number went with a copy that has this name no more (a copy-up by the kernel, or a crash
@@ -248,15 +248,9 @@ class View:
             ino = self._odd_ino((ino, parent.ino, name))
             node = self.nodes.get(ino)
         if node is None:
-            node = Node(ino, stat.S_IFMT(attr.mode))
-            node.dirs, node.data = found.dirs, found.data
-            node.lower = (found.layer, found.top.handle)
-            if (
-                ino < PRIVATE
-                and not directory
-                and attr.nlink == 1
-                and self.nodes.tars[found.layer] is not None
-            ):
+            node = Node(ino, fmt)
+            node.dirs, node.data, node.lower = dirs, data, (number, handle)
+            if not directory and attr.nlink == 1 and self.nodes.tars[number] is not None and ino < PRIVATE:
                 node.parent, node.name, node.passing = parent, name, True
             else:
                 self.nodes.add(node, parent, name)
@@ -265,7 +259,7 @@ class View:
         elif not directory:
             self.nodes.add_name(node, parent, name)
         elif self.policy.changing:
-            self.nodes.merge_anew(node, found.dirs)
+            self.nodes.merge_anew(node, dirs)
         return node, self._lower_attr(node, attr)
 
     def look_again(self, node: Node) -> None:
@@ -292,8 +286,12 @@ class View:
         """A node's attributes; owner ids as on disk."""
         if node.upper:
             assert self.upper is not None
-            fd, name = self.upper.at(node)
-            st = os.stat(name, dir_fd=fd, follow_symlinks=False) if name else os.fstat(fd)
+            if node.fd >= 0:
+                fd, name = node.fd, b""
+                st = os.fstat(fd)
+            else:
+                fd, name = self.upper.at(node)
+                st = os.stat(name, dir_fd=fd, follow_symlinks=False)
             attr = self.upper.attr(fd, name, st, node.ino)
             return self._merged(node, attr) if node.dirs or node.data is not None else attr
         if node.snapshot is not None:
@@ -432,7 +430,15 @@ class View:
         return self.upper.listdir(node)
 
     def is_empty(self, node: Node) -> bool:
-        return all(self.find(node, name) is None for _, name in self.listing(node).after(0))
+        if node.listing is not None and not len(node.listing) and not self.policy.changing:
+            return True
+        gone: set[bytes] | None = set()
+        if node.upper and self.upper is not None:
+            gone = self.upper.only_whiteouts(node)
+        if gone is None:
+            return False
+        below = (name for number, handle in node.dirs for name in self.layers[number].names(handle))
+        return all(name in gone or self.look(node, name) is None for name in below)
 
     def siblings(self, ino: int, n: int) -> list[int]:
         """Up to `n` regular files that follow a file in its directory's listing and that the kernel knows."""

@@ -375,6 +375,11 @@ def test_damaged_reference(tar, index, value):
         layer.entry(G)
 
 
+def test_times_that_are_nowhere(tar, index):
+    with forged(tar, index, F, 60, "<I", 0) as layer, pytest.raises(LayerError, match="out of bounds"):
+        list(layer.scan(D))
+
+
 def test_what_is_read_back(tar, index):
     with open_tar_layer(str(tar)) as layer:
         shown = seen_but_whiteouts(layer)

@@ -7,10 +7,13 @@ import os
 import stat
 from pathlib import Path
 
+import pytest
+
 from tests.support.archives import END, header
 from tests.support.core import ME
 from tests.support.notation import WHITEOUT, directory, hardlink, symlink
 from tests.unit.conftest import Union, refused
+from unionfs import sysfd
 from unionfs.errors import UnionError
 from unionfs.layers.tarball import open_tar_layer
 from unionfs.model import Caller, Policy
@@ -211,3 +214,61 @@ def test_a_removed_directory_is_empty_and_closed(union: Union) -> None:
         fs.tree.lookup(ino, b"x")
     with refused(errno.ENOENT):
         fs.tree.mknod(ino, b"x", stat.S_IFREG | 0o644, 0, ME)
+
+
+def test_a_new_directory_is_not_searched_for_what_it_has_not(
+    union: Union, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fs = union({"below": b"b", "old/f": b"f"})
+    fs.mkdir("new")
+    fs.create("file")
+    new = fs.ino("new")
+    looked: list[bytes] = []
+    look = sysfd.lstat_or_none
+    monkeypatch.setattr(sysfd, "lstat_or_none", lambda fd, name: (looked.append(name), look(fd, name))[1])
+    assert fs.tree.seek(new, b"nothing") is None
+    assert looked == []
+    fs.create("new/made")
+    fs.link("file", "new/linked")
+    fs.rename("below", "new/moved")
+    fs.rename("old", "new/folder")
+    fs.rename("new/made", "new/linked", sysfd.RENAME_EXCHANGE)
+    assert {"made", "linked", "moved", "folder"} == set(fs.listing("new"))
+    assert (fs.read("new/moved"), fs.read("new/folder/f")) == (b"b", b"f")
+    fs.unlink("new/made")
+    looked.clear()
+    assert fs.tree.seek(new, b"made") is None
+    assert looked == []
+
+
+def test_what_comes_into_a_new_directory_behind_the_mount_is_seen_after_a_refresh(union: Union) -> None:
+    fs = union({})
+    fs.mkdir("new")
+    (fs.upper_dir / "new/f").write_bytes(b"x")
+    fs.tree.refresh()
+    assert fs.read("new/f") == b"x"
+
+
+def test_what_comes_into_a_new_directory_is_seen_at_once_where_layers_may_change(union: Union) -> None:
+    fs = union({}, policy=Policy(changing=True))
+    fs.mkdir("new")
+    (fs.upper_dir / "new/f").write_bytes(b"x")
+    assert fs.read("new/f") == b"x"
+    with refused(errno.ENOTEMPTY):
+        fs.rmdir("new")
+
+
+def test_a_directory_with_an_entry_that_cannot_be_read_is_not_empty(union: Union) -> None:
+    fs = union({"d/f": b"text"})
+    fs.unlink("d/f")
+    (fs.upper_dir / "d/bad").write_bytes(b"text")
+    os.setxattr(fs.upper_dir / "d/bad", "trusted.overlay.metacopy", b"")
+    with refused(errno.ENOTEMPTY):
+        fs.rmdir("d")
+
+
+def test_attributes_of_an_entry_are_those_of_its_handle(union: Union) -> None:
+    fs = union({"d/f": b"text", "d/g": hardlink("d/f")})
+    for layer in fs.tree.layers:
+        for entry in layer.scan(layer.root.handle):
+            assert layer.attr(entry.handle) == layer.entry(entry.handle).attr == entry.attr

@@ -394,11 +394,12 @@ def init_major(unique: int) -> bytes:
 class Listing:
     """A READDIR or READDIRPLUS reply in the making: rows are added until one no longer fits."""
 
-    __slots__ = ("_buf", "_end", "_valid", "told")
+    __slots__ = ("_buf", "_end", "_room", "_valid", "told")
 
     def __init__(self, size: int, valid: Valid = FOREVER) -> None:
-        self._buf = bytearray(16 + size)
+        self._buf = bytearray(16)  # longer once there is a row: every second reply has none
         self._end = 16
+        self._room = 16 + size
         self._valid = valid
         self.told: list[int] = []
         """The node ids that READDIRPLUS rows have told of: each is a lookup that the kernel counts."""
@@ -410,8 +411,10 @@ class Listing:
     def add(self, row: Dirent) -> bool:
         at, length = self._end, len(row.name)
         end = at + (24 + length + 7 & ~7)
-        if end > len(self._buf):
+        if end > self._room:
             return False
+        if self.is_empty:
+            self._buf = bytearray(self._room)
         _DIRENT.pack_into(self._buf, at, row.ino, row.cookie, length, row.mode >> 12 & 15)
         self._buf[at + 24 : at + 24 + length] = row.name
         self._end = end
@@ -422,13 +425,15 @@ class Listing:
 
         Of `.` and `..` (cookies 1 and 2), and of what has no mode, the kernel is told name and type only.
         """
-        buf, at, room, told = self._buf, self._end, len(self._buf), self.told
+        buf, at, room, told = self._buf, self._end, self._room, self.told
         sec, nsec = self._valid
         for cookie, name, attr in rows:
             length, ino, mode = len(name), attr[0], attr[9]
             end = at + (152 + length + 7 & ~7)
             if end > room:
                 break
+            if at == 16:
+                self._buf = buf = bytearray(room)
             nodeid = ino if cookie > 2 and mode else 0
             head, tail = (nodeid, 0, sec, sec, nsec, nsec), (ino, cookie, length, mode >> 12 & 15)
             try:

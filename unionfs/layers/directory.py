@@ -111,7 +111,7 @@ class DirLayer:
 
     def lookup(self, parent: Handle, name: bytes) -> Entry | None:
         assert isinstance(parent, Path)
-        fd = self._fd(parent)
+        fd = parent.fd if parent.fd >= 0 else self._fd(parent)
         if self._wh_files and name.startswith(whiteout.FILE_PREFIX):
             return None
         st = sysfd.lstat_or_none(fd, name)
@@ -237,10 +237,10 @@ class DirLayer:
     # -- readings
 
     def _entry(self, parent: Path, fd: int, name: bytes, st: os.stat_result) -> Entry:
-        mark = Mark.NONE
-        if st.st_rdev == 0 and stat.S_ISCHR(st.st_mode):
+        mark, kind = 0, st.st_mode & 0o170000
+        if kind == stat.S_IFCHR and st.st_rdev == whiteout.WHITEOUT_DEV:
             mark = Mark.WHITEOUT
-        elif st.st_size == 0 and stat.S_ISREG(st.st_mode) and self._has_xattr_whiteouts(parent):
+        elif kind == stat.S_IFREG and st.st_size == 0 and self._has_xattr_whiteouts(parent):
             value = readable(fd, name, self._names.whiteout)
             mark = Mark.NONE if value is None else Mark.WHITEOUT
         return _new(Entry, (name, self._attr(st, fd, name), Path(parent, name), mark, b""))

@@ -274,10 +274,10 @@ class Index:
 
     def times(self, reference: int) -> tuple[int, int, int, int]:
         """atime, its nanoseconds, ctime, its nanoseconds, of an `extra`."""
-        try:
-            return _TIMES.unpack_from(self.map, self.blob_at + 8 * (reference - 1))
-        except error:
-            raise self.damaged("a reference is out of bounds") from None
+        at = self.blob_at + 8 * (reference - 1)
+        if not reference or at + _TIMES.size > self.size:
+            raise self.damaged("a reference is out of bounds")
+        return _TIMES.unpack_from(self.map, at)
 
     def same_inode(self, primary: int) -> list[int]:
         """The entries of a hard-linked inode, by binary search."""
