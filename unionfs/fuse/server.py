@@ -210,25 +210,26 @@ class Server:
 
     def _turn(self, dispatcher: Dispatcher) -> bool:
         """Serves requests until others are to have their turn (True), or there is none (False)."""
-        handle, receive, buf = dispatcher.handle, self._device.receive, self._device.buf
+        handle, device, buf = dispatcher.handle, self._device, self._device.buf
         polling, served, counted = self._polling, 0, 0
         while more := served < (TURN_WITH_WORK if dispatcher.working else TURN):
-            if not receive():
+            if not device.is_ready():
                 polling.served(served - counted)
                 counted = served
-                if dispatcher.at_work() or not (polling.worth() and self._look(receive)):
+                if dispatcher.at_work() or not (polling.worth() and self._look(device.is_ready)):
                     break
-            handle(buf)
-            served += 1
+            if device.receive():
+                handle(buf)
+                served += 1
         self._awake.served(served, perf_counter())
         return not more
 
-    def _look(self, receive: Callable[[], int]) -> bool:
+    def _look(self, is_ready: Callable[[], bool]) -> bool:
         """Looks for the next request for the time of a window; whether there was one."""
         now = perf_counter()
         until = now + self._polling.window
         while now < until:
-            if receive():
+            if is_ready():
                 self._polling.hit()
                 return True
             before, now = now, perf_counter()
