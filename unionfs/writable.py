@@ -17,11 +17,11 @@ from unionfs.layers.base import Source
 from unionfs.layers.directory import DirLayer
 from unionfs.model import Attr
 from unionfs.node import Node
+from unionfs.rows import Rows
 from unionfs.upper import Upper
-from unionfs.view import View
 
 
-class Writable(View):
+class Writable(Rows):
     """A view with a top layer, or one that says EROFS."""
 
     @property
