@@ -166,9 +166,7 @@ def test_a_pull_on_a_terminal_draws_its_layers(cli: Cli) -> None:
 
 def test_a_list_imports_only_what_it_needs(cli: Cli) -> None:
     """A start that takes moments: what costs tens of milliseconds is for those who ask for it."""
-    argv = [sys.executable, "-X", "importtime", *PROGRAM[1:], "images"]
-    told = subprocess.run(argv, capture_output=True, text=True, env=cli.env, check=True).stderr
-    imported = {line.rpartition("|")[2].strip() for line in told.splitlines()}
+    imported = cli.imports("images")
     assert "imagetool.cli" in imported
     assert not imported & {
         "trio", "ssl", "rich", "httpcore2", "asyncio", "dataclasses", "zstandard", "ctypes", "logging", "ast",

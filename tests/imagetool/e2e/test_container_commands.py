@@ -22,6 +22,12 @@ from tests.support.process import wait_until
 pytestmark = pytest.mark.timeout(120)
 
 
+def test_a_container_is_made_without_what_only_its_start_needs(box: Cli) -> None:
+    imported = box.imports("create", *BOX, "echo")
+    assert "imagetool.containers.folder" in imported
+    assert not imported & {"ctypes", "ipaddress", "random", "platform", "imagetool.containers.prepare"}
+
+
 def test_inspect_finds_containers_and_images(box: Cli) -> None:
     made = box("create", "--name", "one", "--label", "a=b", *BOX, "echo").strip()
     both = json.loads(box("inspect", "one", "busybox"))
