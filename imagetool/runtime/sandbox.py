@@ -41,14 +41,21 @@ class Builtin:
         self._cache = cache  # a directory for compiled seccomp filters
         self._begun: _Helper | None = None
 
-    def begin(self, stdio: Stdio) -> None:
-        """The helper's interpreter starts, and waits."""
-        self._begun = _helper(stdio)
+    def begin(self, stdio: Stdio, cgroup: str) -> None:
+        """The helper's interpreter starts, enters the cgroup, and waits."""
+        group = Cgroup.create(cgroup, {})
+        try:
+            self._begun = _helper(stdio, group)
+        except BaseException:
+            group.remove()
+            raise
 
     def give_up(self) -> None:
-        if self._begun is not None:
-            _give_up(self._begun.channel, {self._begun.pid})
-            self._begun = None
+        helper, self._begun = self._begun, None
+        if helper is not None:
+            _give_up(helper.channel, {helper.pid})
+            if helper.cgroup:
+                helper.cgroup.remove()
 
     def create(self, bundle: StrPath, container_id: str, stdio: Stdio) -> Container:
         try:
@@ -62,8 +69,8 @@ class Builtin:
         cgroup = Cgroup.create(spec["linux"]["cgroupsPath"], spec["linux"].get("resources", {})) \
             if "cgroupsPath" in spec["linux"] else None  # fmt: skip
         try:
-            helper, self._begun = self._begun or _helper(stdio), None
-            return _launch(asked, helper, cgroup, _maps(spec))
+            helper, self._begun = self._begun or _helper(stdio, cgroup), None
+            return _launch(asked, helper, _maps(spec))
         except BaseException:
             if cgroup:
                 cgroup.remove()
@@ -77,7 +84,7 @@ class Builtin:
         chroot = not flags & linux.CLONE_NEWNS or spec["annotations"].get("imagetool.isolation") == "chroot"
         asked = request.join(process, pid, flags, chroot=chroot, seccomp=self._filter(spec))
         cgroup = Cgroup(spec["linux"]["cgroupsPath"]) if "cgroupsPath" in spec["linux"] else None
-        return _launch(asked, _helper(stdio), cgroup, None)
+        return _launch(asked, _helper(stdio, cgroup), None)
 
     def _filter(self, spec: Mapping[str, Any]) -> bytes:
         profile = spec["linux"].get("seccomp")
@@ -117,24 +124,24 @@ class _Helper(NamedTuple):
 
     pid: int
     channel: socket.socket
+    cgroup: Cgroup | None
 
 
-def _helper(stdio: Stdio) -> _Helper:
+def _helper(stdio: Stdio, cgroup: Cgroup | None) -> _Helper:
+    """It enters the cgroup by itself: the kernel takes 10 ms for that, in which others have something to do."""
     ours, theirs = socket.socketpair()
     with theirs:
-        return _Helper(_spawn(stdio, theirs.fileno()), ours)
+        helper = _Helper(_spawn(stdio, theirs.fileno()), ours, cgroup)
+    wire.send(ours.fileno(), tuple(f"{each}/cgroup.procs" for each in cgroup.directories()) if cgroup else ())
+    return helper
 
 
-def _launch(
-    asked: request.Request, made_ready: _Helper, cgroup: Cgroup | None, maps: userns.Maps | None
-) -> Container:
-    helper, ours = made_ready
+def _launch(asked: request.Request, made_ready: _Helper, maps: userns.Maps | None) -> Container:
+    helper, ours, _ = made_ready
     made = {helper}
     was_subreaper = linux.is_subreaper()
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)  # the helper's child becomes ours when the helper ends
     try:
-        if cgroup:
-            cgroup.add(helper)
         wire.send(ours.fileno(), (asked,))
         pid = _first_answer(ours.fileno(), helper, maps, asked)
         made.add(pid)
