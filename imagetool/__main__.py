@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 
-from imagetool import late
+from imagetool import ahead, late
 
 _COLLECT = 50_000
 """Objects between two looks for garbage. Imports make nothing but what stays; Python's 700 took a short command 5 of
@@ -13,6 +13,7 @@ its 80 ms."""
 
 def main() -> int:
     gc.set_threshold(_COLLECT)
+    ahead.split(sys.argv[1:])
     with late.modules():
         from imagetool.cli import main
 
