@@ -69,8 +69,8 @@ class Builtin:
         cgroup = Cgroup.create(spec["linux"]["cgroupsPath"], spec["linux"].get("resources", {})) \
             if "cgroupsPath" in spec["linux"] else None  # fmt: skip
         try:
-            helper, self._begun = self._begun or _helper(stdio, cgroup), None
-            return _launch(asked, helper, _maps(spec))
+            helper, self._begun = self._begun or _helper(stdio), None
+            return _launch(asked, helper, cgroup, _maps(spec))
         except BaseException:
             if cgroup:
                 cgroup.remove()
@@ -84,7 +84,7 @@ class Builtin:
         chroot = not flags & linux.CLONE_NEWNS or spec["annotations"].get("imagetool.isolation") == "chroot"
         asked = request.join(process, pid, flags, chroot=chroot, seccomp=self._filter(spec))
         cgroup = Cgroup(spec["linux"]["cgroupsPath"]) if "cgroupsPath" in spec["linux"] else None
-        return _launch(asked, _helper(stdio, cgroup), None)
+        return _launch(asked, _helper(stdio), cgroup, None)
 
     def _filter(self, spec: Mapping[str, Any]) -> bytes:
         profile = spec["linux"].get("seccomp")
@@ -124,11 +124,11 @@ class _Helper(NamedTuple):
 
     pid: int
     channel: socket.socket
-    cgroup: Cgroup | None
+    cgroup: Cgroup | None  # which it enters by itself
 
 
-def _helper(stdio: Stdio, cgroup: Cgroup | None) -> _Helper:
-    """It enters the cgroup by itself: the kernel takes 10 ms for that, in which others have something to do."""
+def _helper(stdio: Stdio, cgroup: Cgroup | None = None) -> _Helper:
+    """`cgroup` where the caller has something else to do than to wait for the kernel, which takes 10 ms for that."""
     ours, theirs = socket.socketpair()
     with theirs:
         helper = _Helper(_spawn(stdio, theirs.fileno()), ours, cgroup)
@@ -136,12 +136,16 @@ def _helper(stdio: Stdio, cgroup: Cgroup | None) -> _Helper:
     return helper
 
 
-def _launch(asked: request.Request, made_ready: _Helper, maps: userns.Maps | None) -> Container:
-    helper, ours, _ = made_ready
+def _launch(
+    asked: request.Request, made_ready: _Helper, cgroup: Cgroup | None, maps: userns.Maps | None
+) -> Container:
+    helper, ours, entered = made_ready
     made = {helper}
     was_subreaper = linux.is_subreaper()
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)  # the helper's child becomes ours when the helper ends
     try:
+        if cgroup and not entered:
+            cgroup.add(helper)  # while it starts
         wire.send(ours.fileno(), (asked,))
         pid = _first_answer(ours.fileno(), helper, maps, asked)
         made.add(pid)

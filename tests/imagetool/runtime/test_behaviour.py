@@ -221,6 +221,7 @@ def test_what_begins_early_is_in_the_cgroup_and_what_is_given_up_leaves_none(run
 def test_a_cgroup_that_takes_nobody_is_named(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cgroups.Cgroup, "directories", lambda _: ["/proc/nowhere"])
     monkeypatch.setattr(cgroups.Cgroup, "create", lambda path, _: cgroups.Cgroup(path))
+    runner.executor.begin(Stdio(), f"{CGROUP}/{ID}")
     with pytest.raises(SandboxError, match=r"entering the cgroup failed: /proc/nowhere/cgroup\.procs"):
         runner.run("true")
 
