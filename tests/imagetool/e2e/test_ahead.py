@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -104,6 +105,12 @@ def test_a_pipe_that_nobody_reads(made: Cli) -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_closed_streams_do_not_get_mixed_up_with_what_is_handed_over(made: Cli) -> None:
+    line = f"exec {shlex.join(PROGRAM)} commit cc new <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", line], env=made.env, check=False).returncode == 0
+    assert made("images", "-q", "new")
 
 
 def test_completion_is_one_process_s(made: Cli) -> None:

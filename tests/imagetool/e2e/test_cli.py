@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -149,6 +150,14 @@ def test_what_is_no_text_is_shown_all_the_same(cli: Cli, tmp_path: Path, encodin
     )
     assert done.stderr == b""
     assert done.stdout == '{"half":"a\ufffdb","whole":"é"} '.encode() + b"\xff\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("words", ["images", "info"])
+def test_a_stream_may_be_closed(cli: Cli, words: str, closed: str) -> None:
+    line = f"exec {shlex.join(PROGRAM)} {words} {closed}"
+    done = subprocess.run(["sh", "-c", line], env=cli.env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_archive_does_not_go_to_a_terminal(cli: Cli) -> None:
