@@ -4,6 +4,8 @@ import gc
 import os
 import sys
 
+from imagetool import ahead, late
+
 _COLLECT = 50_000
 """Objects between two looks for garbage. Imports make nothing but what stays; Python's 700 took a short command 5 of
 its 80 ms."""
@@ -11,9 +13,19 @@ its 80 ms."""
 
 def main() -> int:
     gc.set_threshold(_COLLECT)
-    from imagetool.cli import main
+    _open_streams()
+    ahead.split(sys.argv[1:])
+    with late.modules():
+        from imagetool.cli import main
 
     return main()
+
+
+def _open_streams() -> None:
+    """Those that the caller has closed: else the next file would get the number, and be taken for one of them."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 if __name__ == "__main__":

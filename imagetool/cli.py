@@ -11,11 +11,12 @@ import codecs
 import io
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from imagetool.calls import Call, leave
 from imagetool.commands import flags
 from imagetool.commands.context import FAILED, Context
 from imagetool.errors import ImageToolError, UsageError
@@ -283,37 +284,40 @@ program = LazyGroup(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line (without the program's name); gives the exit status. The program's own ends with it."""
-    status = _status(argv)
+    status = status_of(sys.argv[1:] if argv is None else argv)
     if argv is None:
-        _leave(status)
+        leave(status)
     return status
 
 
-def _leave(status: int) -> NoReturn:
-    """At once: everything is done, and the interpreter would tidy up for longer than many a command takes."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:  # nobody reads it
-            continue
-    os._exit(status)
-
-
-def _status(argv: Sequence[str] | None) -> int:
-    codecs.register_error("as it is", _as_it_is)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="as it is")
+def status_of(argv: Sequence[str], perform: Callable[[Call], None] = Call.perform) -> int:
+    """The exit status of a command line. What it comes to, if that is a call, is for `perform`."""
+    _set_up(sys.stdout, sys.stderr)
     try:
-        status = program.main(args=argv, prog_name="imagetool", standalone_mode=False)
+        status = program.main(args=list(argv), prog_name="imagetool", standalone_mode=False)
+        if isinstance(status, Call):
+            perform(status)
         sys.stdout.flush()
     except SystemExit:  # click's, after a completion; else its only reason is a pipe that nobody reads
         if COMPLETION in os.environ:
             raise
         return BROKEN_PIPE
     except (Exception, KeyboardInterrupt) as error:
-        return _failed(_cause(error), debug=_wants_traceback(sys.argv[1:] if argv is None else argv))
+        return _failed(_cause(error), debug=_wants_traceback(argv))
     return status if isinstance(status, int) else 0
+
+
+def failed(error: BaseException) -> int:
+    """Says what went wrong where a call was performed by somebody else; gives the exit status."""
+    _set_up(sys.stderr)
+    return _failed(_cause(error), debug=False)
+
+
+def _set_up(*streams: TextIO) -> None:
+    codecs.register_error("as it is", _as_it_is)
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="as it is")
 
 
 def _as_it_is(error: UnicodeError) -> tuple[bytes, int]:

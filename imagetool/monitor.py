@@ -110,7 +110,7 @@ class Monitor:
         record, directory = self._record, self._directory
         inner, outer = _pipes(record)
         try:
-            self._executor.begin(inner)  # an interpreter starts while the mount is made
+            self._executor.begin(inner, remains.cgroup_path(record.id))  # while the mount is made
             rootfs.mount(self._store, record, directory)
             notes = prepare.bundle(self._store, record, directory)
             self._process = process = self._executor.create(directory, record.id, inner)

@@ -157,11 +157,11 @@ def _component_hint(component: str) -> str:
     return f"{component!r} is not letters a-z and digits joined by '.', '_', '__' or '-'"
 
 
-_PASSWORD = re.compile(r"^([a-z]+://[^/:@]+:|[^/:@]+:(?!\d+/)).*@(?!sha\d)")
+_PASSWORD = r"^([a-z]+://[^/:@]+:|[^/:@]+:(?!\d+/)).*@(?!sha\d)"
 """Of a URL that was pasted with one: it does not belong into anybody's log."""
 
 
 def _invalid(text: str, hint: str) -> InvalidReference:
-    shown = _PASSWORD.sub(r"\1…@", text)
+    shown = re.sub(_PASSWORD, r"\1…@", text)
     shown = shown if len(shown) <= 120 else shown[:117] + "..."
     return InvalidReference(f"invalid reference format: {shown!r}", hint=hint)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import date
 
 from imagetool.errors import Malformed, UsageError
 
@@ -13,11 +12,9 @@ _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _WEEK, _MONTH, _YEAR = 7 * _DAY, 30 * _DAY, 365 * _DAY
 
-_EPOCH = date(1970, 1, 1).toordinal()
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kKmMgGtTpP])?(i?)[bB]?)?")
-_RFC3339 = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:([Zz])|([+-])(\d\d):(\d\d))", re.ASCII
-)
+# Compiled when they are used, which many a command does not do.
+_SIZE = r"(\d+(?:\.\d+)?) ?(?:([kKmMgGtTpP])?(i?)[bB]?)?"
+_RFC3339 = r"(?a)(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:([Zz])|([+-])(\d\d):(\d\d))"
 
 
 def size_text(size: float, digits: int = 3) -> str:
@@ -32,7 +29,7 @@ def binary_size_text(size: float, digits: int = 4) -> str:
 
 def parse_size(text: str) -> int:
     """Bytes of `10GB` (base 1000), `10GiB`, `10g` or `1.5k` (base 1024, as Docker's memory sizes) or `1024`."""
-    match = _SIZE.fullmatch(text.strip())
+    match = re.fullmatch(_SIZE, text.strip())
     if match is None:
         raise UsageError(f"invalid size {text!r}", hint="write a number and a unit: 512MB, 4GiB, 10g")
     number, prefix, binary = match.groups()
@@ -73,13 +70,15 @@ def since_text(created: str, now: float | None = None) -> str:
 
 def parse_time(text: str) -> float:
     """Seconds since 1970 of an RFC 3339 time; Malformed for anything else."""
-    match = _RFC3339.fullmatch(text)
+    from datetime import date
+
+    match = re.fullmatch(_RFC3339, text)
     if match is None:
         raise Malformed(f"invalid time {text!r}", hint="expected RFC 3339, as in 2024-05-01T12:00:00Z")
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
     if not (year and 1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second <= 60):
         raise Malformed(f"invalid time {text!r}")
-    days = date(year, month, 1).toordinal() - _EPOCH + day - 1
+    days = (date(year, month, 1) - date(1970, 1, 1)).days + day - 1
     whole = ((days * 24 + hour) * 60 + minute) * 60 + second
     fraction = float(f"0.{match[7]}") if match[7] else 0.0
     offset = 0 if match[8] else int(match[9] + "1") * (int(match[10]) * _HOUR + int(match[11]) * _MINUTE)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 import click
 
+from imagetool.calls import Call
 from imagetool.commands.context import Context, container_argument
-
-if TYPE_CHECKING:
-    from imagetool.spec import RunConfig
 
 
 @click.command(
@@ -30,22 +25,14 @@ Examples:
 def command(
     context: Context, name: str, target: str | None, author: str, message: str, changes: tuple[str, ...],
     pause: bool,
-) -> None:  # fmt: skip
+) -> Call:  # fmt: skip
     """Make an image of a container's changes, and print its ID."""
-    from imagetool.containers import commit, folder
-
-    full = commit.full_name(target) if target else None
-    made = commit.commit(
-        context.store, folder.find(context.store, name), full,
-        author=author, message=message, change=_change(changes), pause=pause,
-    )  # fmt: skip
-    click.echo(made)
-
-
-def _change(texts: tuple[str, ...]) -> Callable[[RunConfig], RunConfig]:
-    """A Dockerfile's parser takes longer to come than all else, and is seldom needed."""
-    if not texts:
-        return lambda run: run
-    from imagetool.changes import changed
-
-    return changed(texts)
+    given = {
+        "name": name,
+        "target": target,
+        "author": author,
+        "message": message,
+        "changes": changes,
+        "pause": pause,
+    }
+    return Call("imagetool.committing", {"root": context.root, **given})

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 def create(context: Context, given: dict[str, Any], *, attached: bool) -> Record:
     """Makes the container; its image is pulled if it has to be. ImageToolError: there is none."""
-    from imagetool.containers import folder, volumes
+    from imagetool.containers import folder
 
     _check_cidfile(given["cidfile"])
     made = folder.create(context.store, _record(context, given, attached=attached))
     for mount in made.options.mounts:
         if mount.kind == "volume":
+            from imagetool.containers import volumes
+
             volumes.ensure(context.store, mount.source)
     if given["cidfile"]:
         with open(given["cidfile"], "x") as file:
@@ -97,7 +99,7 @@ def _published(given: Mapping[str, Any], exposed: Collection[str]) -> tuple[Port
 
 
 def _hosts(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    from imagetool.containers.prepare import HOST_GATEWAY
+    from imagetool.containers.record import HOST_GATEWAY
 
     rows = [text.partition(":" if "=" not in text else "=")[::2] for text in texts]
     if any(not name for name, _ in rows):
@@ -111,6 +113,8 @@ def _hosts(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 
 def _addresses(texts: Sequence[str]) -> tuple[str, ...]:
+    if not texts:
+        return ()
     import ipaddress
 
     for text in texts:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from imagetool.errors import UsageError
 
@@ -41,12 +42,12 @@ def check(name: str) -> str:
 
 def choose(taken: Collection[str]) -> str:
     """A free adjective_noun."""
-    import random  # most commands make no container
-
     for attempt in range(1000):
-        name = f"{random.choice(_ADJECTIVES)}_{random.choice(_NOUNS)}" + (
-            str(attempt) if attempt > 10 else ""
-        )
+        name = f"{_any(_ADJECTIVES)}_{_any(_NOUNS)}" + (str(attempt) if attempt > 10 else "")
         if name not in taken:
             return name
     raise UsageError("no name is free", hint="give one with --name")
+
+
+def _any(words: Sequence[str]) -> str:
+    return words[int.from_bytes(os.urandom(4)) % len(words)]

@@ -30,26 +30,32 @@ class Network:
         self._bridged = record.options.network == "bridge"
         self._netlink = helper or early(record.options.network)
         self._forwarder: _Forwarder | None = None
-        self._pid = 0
+        self._pid = 0  # whose lease there is
         self.address = ""
         self.ports: tuple[Port, ...] = ()
         self.notes: list[str] = []
+        if self._netlink is not None:
+            self._pid = os.getpid()
+            self._bridge.reserve(self._netlink, record.id, self._pid, (record.name,))
+
+    @property
+    def _bridge(self) -> Bridge:
+        return Bridge(remains.NETWORK_STATE)
 
     def connect(self, pid: int) -> None:
-        """An address for the namespace of `pid`, and its ports. NetworkError leaves nothing."""
+        """An address for the namespace of `pid`, and its ports. NetworkError: `disconnect` is to come all the same."""
         if not self._bridged:
             return
-        self._pid = pid
         assert self._netlink is not None
         forwarder = _Forwarder(self._record.ports) if self._record.ports else None
         try:
             name = self._record.name
-            lease = Bridge(remains.NETWORK_STATE).connect(self._netlink, self._record.id, pid, (name,))
+            lease = self._bridge.connect(self._netlink, self._record.id, pid, (name,))
         except BaseException:
             if forwarder:
                 forwarder.end()
             raise
-        self.address, self.notes = lease.address, self._netlink.notes
+        self._pid, self.address, self.notes = pid, lease.address, self._netlink.notes
         if forwarder:
             self._forwarder, self.ports = forwarder, forwarder.ports
             forwarder.serve(self.address)
@@ -65,10 +71,10 @@ class Network:
         if self._forwarder:
             self._forwarder.end()
             self._forwarder = None
-        if self._bridged and self.address:
+        if self._pid:
             helper, self._netlink = self._netlink or Netlink(), None
-            Bridge(remains.NETWORK_STATE).leave(helper, self._record.id, self._pid)
-            self.address = ""
+            self._bridge.leave(helper, self._record.id, self._pid)
+            self._pid, self.address = 0, ""
         self.rest()
 
 

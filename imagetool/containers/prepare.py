@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Mapping
 from typing import Any
 
 from imagetool.containers import executors, remains, rootless, sharing, volumes
-from imagetool.containers.record import Record
+from imagetool.containers.record import HOST_GATEWAY, Record
 from imagetool.errors import NotFound, UsageError
 from imagetool.runtime import (
     capabilities,
@@ -32,7 +31,6 @@ from imagetool.runtime.inroot import read_in_root
 from imagetool.runtime.options import Mount, RunOptions
 from imagetool.store.store import Store
 
-HOST_GATEWAY = "host-gateway"  # Docker's word
 _FILES = ("hosts", "hostname", "resolv.conf")
 
 
@@ -116,7 +114,7 @@ def _host(store: Store, record: Record, directory: str, options: RunOptions) -> 
         files={f"/etc/{name}": f"{whose}/{name}" for name in _FILES},
         rootless=rootless.active(),
         single_id=rootless.active() and rootless.has_one_id(),
-        seccomp=seccomp_default.profile(names, platform.machine())
+        seccomp=seccomp_default.profile(names, os.uname().machine)
         if seccomp.available(executors.filters(store))
         else None,
     )

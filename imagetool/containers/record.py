@@ -14,6 +14,7 @@ from imagetool.store import disk
 from unionfs.namedtuple import NamedTuple
 
 FILE = "container.json"
+HOST_GATEWAY = "host-gateway"  # Docker's word for the address of this machine
 STOP_SECONDS = 10
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,8 +16,6 @@ from imagetool.store import disk
 from imagetool.store.store import Store
 from unionfs import mountpoint
 
-_GOING = ((0, 1.0), *[(signal.SIGTERM, 1.0)] * 3, (signal.SIGKILL, 5.0))
-"""What a server gets whose mount is gone, and the seconds that it then has. The second SIGTERM ends it at once."""
 STUBS = (("/proc", True), ("/sys", True), ("/dev", True), ("/etc/hosts", False), ("/etc/hostname", False),
           ("/etc/resolv.conf", False))  # fmt: skip
 
@@ -130,7 +127,10 @@ def see_off(upper: int) -> None:
 
 
 def _see_off(upper: str) -> None:
-    for number, seconds in _GOING:
+    """What a server gets whose mount is gone, and the seconds that it then has. The second SIGTERM ends it at once."""
+    from signal import SIGKILL, SIGTERM  # whoever only looks need not wait for it
+
+    for number, seconds in ((0, 1.0), *[(SIGTERM, 1.0)] * 3, (SIGKILL, 5.0)):
         if number:
             _signal_holder(upper, number)
         if disk.wait_unlocked(upper, seconds):
@@ -139,6 +139,8 @@ def _see_off(upper: str) -> None:
 
 def _signal_holder(directory: str, number: int) -> None:
     """To who has locked the directory, as proc(5) locks says and his descriptors confirm."""
+    from signal import pidfd_send_signal
+
     wanted = os.stat(directory)
     with open("/proc/locks") as table:
         rows = [line.split() for line in table]
@@ -148,7 +150,7 @@ def _signal_holder(directory: str, number: int) -> None:
             try:
                 there = (os.stat(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd"))
                 if any(os.path.samestat(wanted, one) for one in there):
-                    signal.pidfd_send_signal(process, number)
+                    pidfd_send_signal(process, number)
             finally:
                 os.close(process)
 

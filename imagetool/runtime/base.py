@@ -70,8 +70,8 @@ class Executor(Protocol):
 
     name: str
 
-    def begin(self, stdio: Stdio) -> None:
-        """What `create`, with the same streams, would wait for may start; then it comes, or `give_up`."""
+    def begin(self, stdio: Stdio, cgroup: str) -> None:
+        """What `create`, with the same streams and cgroup, would wait for may start; then it comes, or `give_up`."""
 
     def give_up(self) -> None:
         """There will be no `create`."""

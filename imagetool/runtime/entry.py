@@ -2,10 +2,11 @@
 
 The executor starts it as `python -I -S` from a read-only copy of the interpreter's mount, with an empty
 environment, a socket in 3 and the command's streams in 4-6: the interpreter itself looks at its own 0-2 when it
-starts, and does not take a directory. Messages (see `wire`): the executor sends the request
-(`request.create` or `request.join`); the helper answers ("userns",) and waits for ("mapped",), then answers
-("pid", n) and waits for ("known",), then ("ready",) after the terminal's master, if any, was passed; it waits
-for ("start",). Then the socket closes with the exec, or ("error", stage, errno, text, path) says why not.
+starts, and does not take a directory. Messages (see `wire`): the executor sends the files that take the helper into
+its cgroup, then the request (`request.create` or `request.join`); the helper answers ("userns",) and waits for
+("mapped",), then answers ("pid", n) and waits for ("known",), then ("ready",) after the terminal's master, if any,
+was passed; it waits for ("start",). Then the socket closes with the exec, or ("error", stage, errno, text, path)
+says why not.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ def main() -> None:
     linux.close_from(CHANNEL + 1)
     os.set_inheritable(CHANNEL, False)
     try:
+        _Progress.stage = "entering the cgroup"
+        for path in wire.receive(CHANNEL) or ():
+            _write(path, "0")
+        _Progress.stage = "starting"
         message = wire.receive(CHANNEL)
         if message is not None:
             _become(message[0])

@@ -20,7 +20,8 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import IO, Any, cast
 
-from imagetool.runtime import linux
+from imagetool.runtime import leases, linux
+from imagetool.runtime.errors import NetworkError
 
 
 def _without_contents(name: str) -> None:
@@ -68,27 +69,34 @@ def main() -> None:
             answer = {"note": note} if note else {}
         except OSError as error:
             answer = {"error": error.strerror or str(error)}
+        except NetworkError as error:
+            answer = {"error": str(error)}
         with suppress(BrokenPipeError):
             print(json.dumps(answer), flush=True)
     os._exit(0)  # there is nothing to tidy up, and the library is large
 
 
-def connect(bridge: str, gateway: str, subnet: str, address: str, link: str, pid: int) -> str:
+def prepare(state: str, container: str, pid: int, names: list[str], bridge: str, subnet: str) -> str:
+    """A lease for as long as `pid` lives, and the bridge; answers as `connect` does, which comes later."""
+    with leases.locked(state) as table, closing(_Routing()) as routing:
+        address = leases.choose(subnet, table)
+        table[container] = leases.Lease(address, pid, leases.started(pid), tuple(names))
+        way_out = _bridged(routing, bridge, subnet)
+        return way_out.missing() if way_out else ""
+
+
+def connect(bridge: str, subnet: str, address: str, link: str, pid: int) -> str:
     """A veth from the bridge to eth0 of the process's network; on failure no link is left.
 
     Answers what the container will miss, or "".
     """
-    prefix = int(subnet.partition("/")[2])
-    way_out = None if _index(bridge) else _WayOut(bridge, subnet)
     namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         with closing(_Routing()) as routing:
-            if way_out:
-                routing.new_link(bridge, "bridge")
-                routing.new_address(_index(bridge), gateway, prefix)
+            way_out = _bridged(routing, bridge, subnet)
             routing.new_link(link, "veth", _peer("eth0", namespace), master=_index(bridge))
             try:
-                _inside(namespace, address, prefix, gateway)
+                _inside(namespace, address, subnet)
             except BaseException:
                 routing.delete_link(link)
                 raise
@@ -97,14 +105,26 @@ def connect(bridge: str, gateway: str, subnet: str, address: str, link: str, pid
     return way_out.missing() if way_out else ""
 
 
+def _bridged(routing: _Routing, bridge: str, subnet: str) -> _WayOut | None:
+    """Makes the bridge, with a way out of it, unless it is there."""
+    if _index(bridge):
+        return None
+    way_out = _WayOut(bridge, subnet)
+    routing.new_link(bridge, "bridge")
+    routing.new_address(_index(bridge), leases.gateway(subnet), _prefix(subnet))
+    return way_out
+
+
+def _prefix(subnet: str) -> int:
+    return int(subnet.partition("/")[2])
+
+
 def disconnect(state: str, container: str, pid: int, link: str, bridge: str) -> None:
     """Give the lease back and remove the link, and after the last one the bridge and its rules.
 
     Each may be gone already. A lease of another process than `pid` is one of a new start, which keeps all it has;
     0 means whatever process there was.
     """
-    from imagetool.runtime import leases
-
     with leases.locked(state) as table, closing(_Routing()) as routing:
         if container in table and pid in (0, table[container].pid):
             del table[container]
@@ -236,21 +256,22 @@ def _peer(name: str, namespace: int) -> dict[str, Any]:
     return {"attrs": [("VETH_INFO_PEER", {"attrs": [("IFLA_IFNAME", name), ("IFLA_NET_NS_FD", namespace)]})]}
 
 
-def _inside(namespace: int, address: str, prefix: int, gateway: str) -> None:
+def _inside(namespace: int, address: str, subnet: str) -> None:
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     linux.setns(namespace, linux.CLONE_NEWNET)
     try:
         with closing(_Routing()) as routing:
             index = _index("eth0")
-            routing.new_address(index, address, prefix)
+            routing.new_address(index, address, _prefix(subnet))
             routing.set_up(index)
-            routing.new_default_route(gateway)
+            routing.new_default_route(leases.gateway(subnet))
     finally:
         linux.setns(own, linux.CLONE_NEWNET)
         os.close(own)
 
 
 _OPERATIONS: dict[str, Callable[..., str | None]] = {
+    "prepare": prepare,
     "connect": connect,
     "disconnect": disconnect,
     "sweep": sweep,

@@ -27,6 +27,7 @@ class Netlink:
 
     def __init__(self) -> None:
         self.notes: list[str] = []  # what a container will miss, for its user
+        self._begun: list[str] = []  # what nobody has heard the answer to
         self._start()
 
     def _start(self) -> None:
@@ -60,12 +61,24 @@ class Netlink:
             with suppress(BrokenPipeError):
                 end.close()
 
-    def ask(self, operation: str, **request: Any) -> None:
-        try:
+    def begin(self, operation: str, **request: Any) -> None:
+        """Asks, and leaves the answer to the next who does."""
+        with suppress(BrokenPipeError):  # he will hear of it
             self._say(operation, request)
-            answer = self._out.readline()
-        except BrokenPipeError:
-            answer = ""
+        self._begun.append(operation)
+
+    def ask(self, operation: str, **request: Any) -> None:
+        self.hear()
+        self.begin(operation, **request)
+        self.hear()
+
+    def hear(self) -> None:
+        """Waits for all that has begun. NetworkError."""
+        while self._begun:
+            self._hear(self._begun.pop(0))
+
+    def _hear(self, operation: str) -> None:
+        answer = self._out.readline()
         if not answer:
             last = (self._errors.read().strip().splitlines() or ["it ended without a word"])[-1]
             raise NetworkError(f"the network helper failed: {last}", hint="is pyroute2 installed?")
@@ -105,14 +118,27 @@ class Bridge:
         self.state, self.name, self.subnet = os.fspath(state), name, subnet
         self._prefix = _LINK_PREFIX if name == BRIDGE else f"{name}-"
 
+    def reserve(self, netlink: Netlink, container_id: str, pid: int, names: tuple[str, ...] = ()) -> None:
+        """An address and the bridge, for as long as `pid` lives or until it leaves. `connect` waits for them."""
+        netlink.begin(
+            "prepare", state=self.state, container=container_id, pid=pid, names=names, bridge=self.name,
+            subnet=self.subnet,
+        )  # fmt: skip
+
     def connect(self, netlink: Netlink, container_id: str, pid: int, names: tuple[str, ...] = ()) -> Lease:
-        """Give the network namespace of `pid` an address and a way out; NetworkError leaves no trace."""
+        """Give the network namespace of `pid` an address, the reserved one if there is one, and a way out.
+
+        NetworkError leaves no trace but what was reserved.
+        """
+        netlink.hear()  # whoever prepares wants the lock
         with leases.locked(self.state) as table:
             netlink.ask("sweep", prefix=self._prefix, keep=[self._link(c) for c in table])
-            lease = Lease(leases.choose(self.subnet, table), pid, leases.started(pid), names)
+            reserved = table.get(container_id)
+            address = reserved.address if reserved else leases.choose(self.subnet, table)
+            lease = Lease(address, pid, leases.started(pid), names)
             netlink.ask(
-                "connect", bridge=self.name, gateway=leases.gateway(self.subnet), subnet=self.subnet,
-                address=lease.address, link=self._link(container_id), pid=pid,
+                "connect", bridge=self.name, subnet=self.subnet, address=lease.address,
+                link=self._link(container_id), pid=pid,
             )  # fmt: skip
             table[container_id] = lease
         return lease

@@ -44,7 +44,7 @@ class OciRuntime:
             raise unusable(f"the runtime {name!r} is not installed")
         return cls(program)
 
-    def begin(self, stdio: Stdio) -> None:
+    def begin(self, stdio: Stdio, cgroup: str) -> None:
         """A runtime wants its bundle first."""
 
     def give_up(self) -> None:

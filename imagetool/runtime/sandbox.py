@@ -41,14 +41,21 @@ class Builtin:
         self._cache = cache  # a directory for compiled seccomp filters
         self._begun: _Helper | None = None
 
-    def begin(self, stdio: Stdio) -> None:
-        """The helper's interpreter starts, and waits."""
-        self._begun = _helper(stdio)
+    def begin(self, stdio: Stdio, cgroup: str) -> None:
+        """The helper's interpreter starts, enters the cgroup, and waits."""
+        group = Cgroup.create(cgroup, {})
+        try:
+            self._begun = _helper(stdio, group)
+        except BaseException:
+            group.remove()
+            raise
 
     def give_up(self) -> None:
-        if self._begun is not None:
-            _give_up(self._begun.channel, {self._begun.pid})
-            self._begun = None
+        helper, self._begun = self._begun, None
+        if helper is not None:
+            _give_up(helper.channel, {helper.pid})
+            if helper.cgroup:
+                helper.cgroup.remove()
 
     def create(self, bundle: StrPath, container_id: str, stdio: Stdio) -> Container:
         try:
@@ -117,24 +124,28 @@ class _Helper(NamedTuple):
 
     pid: int
     channel: socket.socket
+    cgroup: Cgroup | None  # which it enters by itself
 
 
-def _helper(stdio: Stdio) -> _Helper:
+def _helper(stdio: Stdio, cgroup: Cgroup | None = None) -> _Helper:
+    """`cgroup` where the caller has something else to do than to wait for the kernel, which takes 10 ms for that."""
     ours, theirs = socket.socketpair()
     with theirs:
-        return _Helper(_spawn(stdio, theirs.fileno()), ours)
+        helper = _Helper(_spawn(stdio, theirs.fileno()), ours, cgroup)
+    wire.send(ours.fileno(), tuple(f"{each}/cgroup.procs" for each in cgroup.directories()) if cgroup else ())
+    return helper
 
 
 def _launch(
     asked: request.Request, made_ready: _Helper, cgroup: Cgroup | None, maps: userns.Maps | None
 ) -> Container:
-    helper, ours = made_ready
+    helper, ours, entered = made_ready
     made = {helper}
     was_subreaper = linux.is_subreaper()
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)  # the helper's child becomes ours when the helper ends
     try:
-        if cgroup:
-            cgroup.add(helper)
+        if cgroup and not entered:
+            cgroup.add(helper)  # while it starts
         wire.send(ours.fileno(), (asked,))
         pid = _first_answer(ours.fileno(), helper, maps, asked)
         made.add(pid)

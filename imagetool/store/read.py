@@ -125,9 +125,14 @@ def missing(layout: Layout, target: Descriptor) -> Iterator[str]:
                 yield f"layer {blob.digest}"
 
 
+def shown(layout: Layout, target: Descriptor) -> Image:
+    """The image that a list shows of a reference: the host's, else the first that is here."""
+    return image(layout, look_up(layout, target, None))
+
+
 def facts(layout: Layout, target: Descriptor) -> tuple[Facts, bool]:
     """What lists need of an image, and whether it is exact (False: a layer's index is missing)."""
-    whole = image(layout, look_up(layout, target, None))
+    whole = shown(layout, target)
     size, exact = 0, True
     for blob, diff_id in whole.layers():
         try:

@@ -164,11 +164,11 @@ class Store:
         others = {entry.digest: entry for entry in old if entry is not None and entry.digest != target.digest}
         if not others:
             return set()
-        image_id = read.facts(self.layout, target)[0].image_id
+        image_id = read.shown(self.layout, target).id
         found = set()
         for entry in others.values():
             with suppress(ImageToolError):  # damaged, and on its way out
-                if read.facts(self.layout, entry)[0].image_id == image_id:
+                if read.shown(self.layout, entry).id == image_id:
                     found.add(entry.digest)
         return found
 

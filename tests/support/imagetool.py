@@ -80,6 +80,12 @@ class Cli:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def imports(self, *arguments: str | Path) -> set[str]:
+        """The modules that a command brings in."""
+        argv = [sys.executable, "-X", "importtime", *PROGRAM[1:], *map(str, arguments)]
+        told = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT, env=self.env, check=True)
+        return {line.rpartition("|")[2].strip() for line in told.stderr.splitlines()}
+
     def terminal(self, *arguments: str | Path, typed: str = "") -> str:
         """What a terminal shows; `typed` is given a line at a time, whenever it waits after a `: `."""
         master, slave = pty.openpty()

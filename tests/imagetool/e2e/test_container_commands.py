@@ -15,11 +15,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.imagetool.e2e.containers import BOX, FOREVER, column, fetched
+from tests.imagetool.e2e.containers import BOX, FOREVER, column, fetched, processes, traces
 from tests.support.imagetool import PROGRAM, Cli
 from tests.support.process import wait_until
 
 pytestmark = pytest.mark.timeout(120)
+
+
+def test_a_container_is_made_without_what_only_its_start_needs(box: Cli) -> None:
+    imported = box.imports("create", *BOX, "echo")
+    assert "imagetool.containers.folder" in imported
+    assert not imported & {"ctypes", "ipaddress", "random", "platform", "imagetool.containers.prepare"}
+
+
+def test_a_start_that_fails_gives_its_address_back(box: Cli) -> None:
+    """It is reserved before there is anything that could be connected."""
+    made = box("create", "--user", "nobody-here", "busybox", "true").strip()
+    assert "unable to find user" in box.error("start", made)
+    wait_until(lambda: traces(box, [made]) == [], 20, "all has gone")
+    assert "unable to find user" in box.error("run", "--rm", "--user", "nobody-here", "busybox", "true")
+    wait_until(lambda: not processes(box), 20, "all processes have gone")
 
 
 def test_inspect_finds_containers_and_images(box: Cli) -> None:

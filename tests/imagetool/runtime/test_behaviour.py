@@ -19,6 +19,7 @@ from imagetool.runtime.base import Stdio
 from imagetool.runtime.errors import CommandNotFound, NotExecutable, SandboxError
 from imagetool.runtime.options import ImageDefaults, Mount, Resources
 from tests.imagetool.runtime.kit import CGROUP, ID, Runner, default_seccomp
+from tests.support.process import wait_until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -199,6 +200,30 @@ def test_limits_are_in_the_cgroup(either: Runner) -> None:
         for file, text in expected.items():
             assert Path("/sys/fs/cgroup", file.format(f"{CGROUP[1:]}/{ID}")).read_text().strip() == text
         assert container.pid in cgroups.Cgroup(f"{CGROUP}/{ID}").pids()
+
+
+def test_what_begins_early_is_in_the_cgroup_and_what_is_given_up_leaves_none(runner: Runner) -> None:
+    path, executor = f"{CGROUP}/{ID}", runner.executor
+    executor.begin(Stdio(), path)
+    wait_until(lambda: cgroups.Cgroup(path).pids(), 10, "the helper in its cgroup")
+    (begun,) = cgroups.Cgroup(path).pids()
+    runner.prepare("sleep", "60", resources=Resources(pids=50))
+    with runner.created() as container:
+        container.start()
+        assert container.pid in cgroups.Cgroup(path).pids()
+        assert Path(f"/sys/fs/cgroup/pids/{path}/pids.max").read_text() == "50\n"
+    executor.begin(Stdio(), path)
+    executor.give_up()
+    assert not os.path.exists(f"/proc/{begun}")
+    assert not any(os.path.exists(each) for each in cgroups.Cgroup(path).directories())
+
+
+def test_a_cgroup_that_takes_nobody_is_named(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups.Cgroup, "directories", lambda _: ["/proc/nowhere"])
+    monkeypatch.setattr(cgroups.Cgroup, "create", lambda path, _: cgroups.Cgroup(path))
+    runner.executor.begin(Stdio(), f"{CGROUP}/{ID}")
+    with pytest.raises(SandboxError, match=r"entering the cgroup failed: /proc/nowhere/cgroup\.procs"):
+        runner.run("true")
 
 
 def test_a_container_sees_its_limits_and_changes_none(either: Runner) -> None:

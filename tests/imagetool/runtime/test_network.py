@@ -181,6 +181,40 @@ def test_a_crash_leaves_nothing_for_long(runner: Runner, bridge: Bridge, netlink
         bridge.disconnect(netlink, "b")
 
 
+def test_what_is_reserved_is_there_when_a_container_connects(
+    runner: Runner, bridge: Bridge, netlink: Netlink
+) -> None:
+    with servers(runner, "a", "b") as (first, second):
+        bridge.reserve(netlink, "a", os.getpid(), ("web",))
+        netlink.hear()
+        assert is_there(NAME)
+        assert bridge.names() == {"web": f"{NET}.2"}
+        assert bridge.connect(netlink, "b", second.pid).address == f"{NET}.3"
+        assert bridge.connect(netlink, "a", first.pid, ("web",)) == (
+            f"{NET}.2", first.pid, leases.started(first.pid), ("web",),
+        )  # fmt: skip
+        for name in ("a", "b"):
+            bridge.disconnect(netlink, name)
+
+
+def test_what_was_reserved_goes_with_who_leaves(bridge: Bridge) -> None:
+    helper = Netlink()
+    bridge.reserve(helper, "a", os.getpid())
+    bridge.leave(helper, "a", os.getpid())
+    helper.__exit__(None, None, None)
+    assert not is_there(NAME)
+    assert bridge.names() == {}
+
+
+def test_a_failed_reservation_is_the_error_of_who_connects(tmp_path: Path, netlink: Netlink) -> None:
+    none = Bridge(tmp_path / "net", name=NAME, subnet="10.0.0.0/31")
+    none.reserve(netlink, "a", os.getpid())
+    none.reserve(netlink, "b", os.getpid())
+    with pytest.raises(NetworkError, match="cannot prepare the container's network: no address is free"):
+        none.connect(netlink, "b", os.getpid())
+    none.disconnect(netlink, "a")
+
+
 def test_a_killed_helper_keeps_nobody_from_leaving(runner: Runner, bridge: Bridge) -> None:
     with servers(runner, "a") as (container,):
         helper = Netlink()
