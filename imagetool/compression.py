@@ -7,8 +7,6 @@ A format is known by its first bytes, as in Docker: a layer's media type is ofte
 
 from __future__ import annotations
 
-import queue
-import threading
 import zlib
 from collections.abc import Callable, Generator
 from contextlib import suppress
@@ -144,6 +142,9 @@ def decoded(read: Callable[[int], bytes], what: str = "stream") -> Generator[byt
 
     Damaged as in `Decoder`; what `read` raises comes through. Close the generator to end the thread early.
     """
+    import queue  # most commands only compress
+    import threading
+
     pieces: queue.Queue[bytes | BaseException | None] = queue.Queue(_WAITING)
     stopped = threading.Event()
 

@@ -36,8 +36,7 @@ def import_root(
 def publish_draft(lease: Lease, draft: Draft) -> mutate.Rendered:
     """Stores the config and the manifest of a draft whose layers are there; the caller sets the references."""
     rendered = mutate.render(draft)
-    lease.put(rendered.config)
-    lease.put(rendered.manifest)
+    lease.put_all(rendered.config, rendered.manifest)
     return rendered
 
 

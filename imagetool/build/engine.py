@@ -76,8 +76,7 @@ def build(
             with display.busy("Squashing layers"):
                 state = job.squashed(state)
         rendered = mutate.render(state.draft)
-        lease.put(rendered.config)
-        lease.put(rendered.manifest)
+        lease.put_all(rendered.config, rendered.manifest)
         if finish is None:
             store.publish(options.names, rendered.target)
         else:

@@ -159,9 +159,9 @@ def sync(directory: str) -> None:
     """What processes have written is in the RW layer, and not only in the kernel's cache of the mount; and the layer
     is there to be read."""
     limited.attach(directory)
-    if not is_mounted(os.path.realpath(f"{directory}/rootfs")):
-        return
-    disk.sync_mount(f"{directory}/rootfs")
+    found = mountpoint.find(os.path.realpath(f"{directory}/rootfs"))
+    if found is not None and found.fstype != "overlay":  # which has no cache of its own
+        disk.sync_mount(f"{directory}/rootfs")
 
 
 def size(directory: str) -> int:

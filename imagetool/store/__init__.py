@@ -33,6 +33,7 @@ A LEASE keeps what its process brings in safe from gc until references name it:
 
     lease.pin(*digests)                                 # BEFORE asking has_blob/has_layer for a blob to build on
     lease.put(data, expected=None) -> Digest            # a small blob, verified and published
+    lease.put_all(data, …)                              # several, which takes less than one by one
     lease.claim(descriptor, diff_id=None, limits=LIMITS) -> Ingest | None
         # None: somebody else, here or in another process, is bringing in the same blob: wait some 50 ms, ask
         # has_layer()/has_blob() again, and claim again. Never blocks, so that it may be called on an event loop.

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import AnyStr, BinaryIO
 
 from imagetool.errors import NoSpace, StoreError
+from unionfs.namedtuple import NamedTuple
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -131,19 +132,38 @@ def move(source: str, target: str) -> None:
     sync_dir(parent)
 
 
+class New(NamedTuple):
+    """A file to be: its bytes, its place, and where it is made."""
+
+    data: bytes
+    target: str
+    temporary: str
+
+
 def publish(data: bytes, target: str, temporary: str) -> None:
-    """`target` has these bytes, durably, or is what it was before."""
+    """The target has these bytes, durably, or is what it was before."""
+    publish_all(New(data, target, temporary))
+
+
+def publish_all(*files: New) -> None:
+    """Each target has its bytes, durably, or is what it was before. To make several last takes less than one by one."""
     try:
-        fd = create(temporary)
-        try:
-            write_all(fd, data)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        move(temporary, target)
+        for data, target, temporary in files:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            fd = create(temporary)
+            try:
+                write_all(fd, data)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        for _, target, temporary in files:
+            os.rename(temporary, target)
+        for parent in {os.path.dirname(file.target) for file in files}:
+            sync_dir(parent)
     except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
+        for file in files:
+            with suppress(OSError):
+                os.unlink(file.temporary)
         raise
 
 

@@ -66,7 +66,8 @@ class LayerWriter:
         """The diff ID, verified, with both files complete and synced; Damaged if it is not the one expected."""
         diff_id = self._verifier.finish()
         with disk.errors("cannot write the layer"):
-            os.fsync(self._fd)
+            if not self._linked:  # else it is synced by whoever wrote it
+                os.fsync(self._fd)
             try:
                 self._builder.publish(f"{self.directory}/layer.idx", self._fd)
             except LayerError as error:

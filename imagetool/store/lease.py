@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -62,12 +63,19 @@ class Lease:
             verifier = digests.Verifier(expected)
             verifier.feed(data)
             digest = verifier.finish()
-        self.pin(digest)
-        path = self.layout.blob(digest)
-        if disk.size_of(path) != len(data):
-            with disk.errors("cannot write the store"):
-                disk.publish(data, path, self.temporary())
+        self._publish({digest: data})
         return digest
+
+    def put_all(self, *blobs: bytes) -> None:
+        """`put` for blobs that are all needed."""
+        self._publish({digests.of(data): data for data in blobs})
+
+    def _publish(self, blobs: Mapping[Digest, bytes]) -> None:
+        self.pin(*blobs)
+        places = ((self.layout.blob(digest), data) for digest, data in blobs.items())
+        missing = [(place, data) for place, data in places if disk.size_of(place) != len(data)]
+        with disk.errors("cannot write the store"):
+            disk.publish_all(*(disk.New(data, place, self.temporary()) for place, data in missing))
 
     def claim(
         self, descriptor: Descriptor, diff_id: Digest | None = None, limits: Limits = LIMITS

@@ -1,5 +1,6 @@
 """Blobs and layers on their way in."""
 
+import errno
 import os
 import subprocess
 import tarfile
@@ -12,6 +13,7 @@ from imagetool import digest as digests
 from imagetool import mediatypes
 from imagetool.errors import Damaged, ImageToolError, LimitExceeded, Malformed, NoSpace
 from imagetool.spec import Descriptor
+from imagetool.store import disk
 from imagetool.store.ingest import GATHER
 from imagetool.store.limits import Limits, require_space
 from imagetool.store.store import Store
@@ -249,3 +251,27 @@ def test_small_blobs(store: Store) -> None:
             ingest.feed(b"not a layer")
             assert ingest.finish().diff_id is None
     assert store.read_blob(digest) == b"{}"
+
+
+def test_blobs_that_are_put_together_are_all_there_or_none(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, room = disk.write_all, [1]
+
+    def full(fd: int, data: bytes) -> None:
+        if data in (b"one", b"two"):
+            room[0] -= 1
+            if room[0] < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(fd, data)
+
+    one, two = digests.of(b"one"), digests.of(b"two")
+    monkeypatch.setattr(disk, "write_all", full)
+    with store.lease() as lease:
+        with pytest.raises(NoSpace):
+            lease.put_all(b"one", b"two")
+        assert not os.path.exists(store.layout.blob(one))
+        assert os.listdir(store.layout.temporary) == []
+        room[0] = 2
+        lease.put_all(b"one", b"two", b"one")
+        assert (store.read_blob(one), store.read_blob(two)) == (b"one", b"two")
