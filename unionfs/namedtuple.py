@@ -13,8 +13,17 @@ if TYPE_CHECKING:
     from typing import NamedTuple as NamedTuple
 else:
     from collections import _tuplegetter
+    from functools import cache
+    from types import CodeType, FunctionType
 
     _new = tuple.__new__
+
+    @cache
+    def _code(count: int) -> CodeType:
+        """A `__new__` for so many fields. To compile one takes longer than to give it other names."""
+        names = ", ".join(f"_{at}" for at in range(count))
+        made: CodeType = eval(f"lambda _cls, {names}: _new(_cls, ({names},))").__code__
+        return made
 
     class _Fields(tuple):
         """What all such classes have."""
@@ -23,10 +32,8 @@ else:
 
         def __new__(_cls, *args, **kwargs):
             own = next(each for each in _cls.__mro__ if "_fields" in vars(each))
-            names = ", ".join(own._fields)
-            made = eval(f"lambda _cls, {names}: _new(_cls, ({names},))", {"_new": _new})
-            made.__name__, made.__qualname__ = "__new__", f"{own.__qualname__}.__new__"
-            made.__defaults__ = tuple(own._field_defaults.values())
+            code = _code(len(own._fields)).replace(co_varnames=("_cls", *own._fields))
+            made = FunctionType(code, {"_new": _new}, "__new__", tuple(own._field_defaults.values()))
             own.__new__ = staticmethod(made)
             return made(_cls, *args, **kwargs)
 

@@ -68,3 +68,23 @@ def test_too_few_and_too_many_are_refused(given: tuple[Any, ...]) -> None:
 def test_a_default_before_a_field_without_one_is_refused() -> None:
     with pytest.raises(TypeError, match="a field without a default"):
         exec("class Wrong(NamedTuple):\n    a: int = 1\n    b: int\n", {"NamedTuple": NamedTuple})
+
+
+def test_what_is_missing_has_its_name() -> None:
+    class Pair(NamedTuple):
+        left: int
+        right: int = 2
+
+    class Other(NamedTuple):
+        up: int
+        down: int
+
+    with pytest.raises(TypeError, match="'left'"):
+        Pair()  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="'down'"):
+        Other(1)  # type: ignore[call-arg]
+    assert (Pair(left=1), Other(down=1, up=2)) == ((1, 2), (2, 1))
+    with pytest.raises(ValueError, match="middle"):
+        Pair(1)._replace(middle=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="Expected 2"):
+        Pair._make([1])
