@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 
-from imagetool import ahead, late
+from imagetool import ahead
 
 _COLLECT = 50_000
 """Objects between two looks for garbage. Imports make nothing but what stays; Python's 700 took a short command 5 of
@@ -15,6 +15,8 @@ def main() -> int:
     gc.set_threshold(_COLLECT)
     _open_streams()
     ahead.split(sys.argv[1:])
+    from imagetool import late
+
     with late.modules():
         from imagetool.cli import main
 

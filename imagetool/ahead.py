@@ -6,15 +6,15 @@ it seemed to be.
 
 from __future__ import annotations
 
-import json
+import marshal
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from imagetool import late
-from imagetool.calls import Call, leave
+if TYPE_CHECKING:
+    from imagetool.calls import Call
 
 _WORK = {"commit": "imagetool.committing"}
 
@@ -25,7 +25,7 @@ def split(words: Sequence[str]) -> None:
     if module is None:
         return
     reader, writer = os.pipe()
-    child = os.fork()
+    child = os.fork()  # before either has imported what only one of them needs
     if child:
         os.close(writer)
         _work(module, reader, child)
@@ -46,18 +46,23 @@ def _command(words: Sequence[str]) -> str:
 def _parse(writer: int) -> NoReturn:
     import signal
 
+    from imagetool import late
+    from imagetool.calls import leave
+
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever interrupts this interrupts both, and one says so
     with late.modules():
         from imagetool import cli
 
     def hand_over(call: Call) -> None:
         with open(writer, "wb") as pipe:
-            pipe.write(json.dumps(call).encode())
+            pipe.write(marshal.dumps(tuple(call)))
 
     leave(cli.status_of(sys.argv[1:], hand_over))
 
 
 def _work(module: str, reader: int, child: int) -> NoReturn:
+    from imagetool.calls import Call, leave
+
     try:
         import_module(module)
         with open(reader, "rb") as pipe:
@@ -65,7 +70,7 @@ def _work(module: str, reader: int, child: int) -> NoReturn:
         if not handed:
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             leave(code if code >= 0 else 128 - code)
-        Call(*json.loads(handed)).perform()
+        Call(*marshal.loads(handed)).perform()
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
         from imagetool import cli

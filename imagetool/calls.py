@@ -14,7 +14,7 @@ from unionfs.namedtuple import NamedTuple
 
 
 class Call(NamedTuple):
-    """A function `work` of a module, and what it is given: values that JSON has."""
+    """A function `work` of a module, and what it is given: values that marshal has words for."""
 
     module: str
     arguments: dict[str, Any]

@@ -7,13 +7,13 @@ are one: 10 of the 75 ms of a short command.
 from __future__ import annotations
 
 import sys
+from _thread import allocate_lock
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock
 from types import ModuleType
 from typing import Any
 
-_leaving = Lock()
+_leaving = allocate_lock()
 
 
 class _Late(ModuleType):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -148,6 +147,8 @@ def parse_ulimit(text: str) -> tuple[str, int, int]:
         raise UsageError(
             f"invalid ulimit {text!r}", hint="NAME=SOFT[:HARD], such as nofile=1024:2048"
         ) from None
+    import resource  # few containers have limits of their own
+
     if not hasattr(resource, f"RLIMIT_{name.upper()}"):
         raise UsageError(f"invalid ulimit type: {name}", hint="those of getrlimit(2), such as nofile")
     if limits[1] != -1 and (limits[0] == -1 or limits[0] > limits[1]):
