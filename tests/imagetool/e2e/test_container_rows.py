@@ -313,8 +313,8 @@ def test_top_shows_the_container_s_processes_only(box: Cli) -> None:
 
 
 def test_rename_and_names_that_are_taken(box: Cli) -> None:
-    made = [box("create", "--name", name, *BOX, "echo").strip() for name in ("aa", "bb")]
-    assert f'already in use by container "{made[1]}"' in box.error("rename", "aa", "bb")
-    box("rename", "aa", "cc")
-    assert sorted(box("ps", "-a", "--format", "{{.Names}}").split()) == ["bb", "cc"]
-    assert "No such container: aa" in box.error("start", "aa")
+    made = [box("create", "--name", name, *BOX, "echo").strip() for name in ("xx", "yy")]
+    assert f'already in use by container "{made[1]}"' in box.error("rename", "xx", "yy")
+    box("rename", "xx", "zz")
+    assert sorted(box("ps", "-a", "--format", "{{.Names}}").split()) == ["yy", "zz"]
+    assert "No such container: xx" in box.error("start", "xx")
