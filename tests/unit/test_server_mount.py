@@ -17,8 +17,12 @@ import pytest
 from tests.conftest import Mounts
 from tests.support.mounts import Mounted, served
 from tests.support.process import wait_until
+from unionfs import serve
 from unionfs.control import ask
 from unionfs.errors import SetupError
+from unionfs.fuse.options import ServerOptions
+from unionfs.options import MountOptions
+from unionfs.stack import Places
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -137,9 +141,23 @@ def test_setuid_set_on_an_open_file_goes_with_the_next_writer(union_mounts: Moun
     mounted.call(check)
 
 
+AHEAD = "readahead=4194304"
+
+
+@pytest.mark.parametrize("driver", ["none", "haltpoll", ""])
+def test_files_are_read_ahead_by_default_where_waking_takes_long(
+    driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unionfs.fuse.awake.idle_driver", lambda: driver)
+    for given, expected in ((None, 0 if driver == "none" else ServerOptions().readahead), (0, 0), (99, 99)):
+        options = MountOptions(lowers=("/",), readahead=given)
+        job = serve.Job(options, Places(("/",), "", "", "/"), "")
+        assert serve.server_options(job).readahead == expected
+
+
 @pytest.mark.parametrize("kinds", ["dir", "tar"])
 def test_a_scan_is_read_ahead(union_mounts: Mounts, kinds: str) -> None:
-    mounted = union_mounts.union(union_mounts.stack([TREE], upper=None, kinds=kinds))
+    mounted = union_mounts.union(union_mounts.stack([TREE], upper=None, kinds=kinds), AHEAD)
 
     def scan() -> None:
         for name in os.listdir(mounted.path / "d"):
@@ -181,7 +199,7 @@ def writer(base: str, first: int) -> None:
 @pytest.mark.parametrize("kinds", ["dir", "tar"])
 def test_writers_beside_a_scan_that_is_read_ahead(union_mounts: Mounts, kinds: str) -> None:
     """A store that met a write would bring the old bytes back."""
-    mounted = union_mounts.union(union_mounts.stack([TREE], kinds=kinds), "io=passthrough")
+    mounted = union_mounts.union(union_mounts.stack([TREE], kinds=kinds), f"io=passthrough,{AHEAD}")
     counters(mounted)
     base, context = str(mounted.path), get_context("fork")
     jobs = [context.Process(target=reader, args=(base, 3)) for _ in range(2)]

@@ -79,8 +79,13 @@ def open_device(wanted: bool | None) -> int:
 
 
 def _is_worth_it() -> bool:
+    return idle_driver() == "haltpoll" and (os.cpu_count() or 1) in range(2, MOST_CPUS + 1)
+
+
+def idle_driver() -> str:
+    """What puts idle processors to sleep; "none" where they just halt, and wake quickly; "" if nobody says."""
     try:
-        with open(DRIVER, "rb") as driver:
-            return driver.read().strip() == b"haltpoll" and (os.cpu_count() or 1) in range(2, MOST_CPUS + 1)
+        with open(DRIVER) as driver:
+            return driver.read().strip()
     except OSError:
-        return False
+        return ""
