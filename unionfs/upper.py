@@ -270,8 +270,7 @@ class Upper:
     def replace_by_whiteout(self, fd: int, name: bytes, *, is_dir: bool) -> None:
         """A whiteout in the place of an entry, in one step."""
         temp = self.temp()
-        if self.mknod_whiteouts:
-            sysfd.rename(fd, name, self.work, temp, sysfd.RENAME_WHITEOUT)
+        if self.mknod_whiteouts and self._leave_whiteout(fd, name, temp):
             self.discard(temp)
             return
         self.make_whiteout(self.work, temp)
@@ -282,6 +281,16 @@ class Upper:
             raise
         if is_dir:
             self.discard(temp)
+
+    def _leave_whiteout(self, fd: int, name: bytes, temp: bytes) -> bool:
+        """Moves an entry to the work directory, a whiteout in its place; False where the file system cannot."""
+        try:
+            sysfd.rename(fd, name, self.work, temp, sysfd.RENAME_WHITEOUT)
+        except OSError as e:
+            if e.errno not in (errno.EINVAL, errno.ENOSYS):
+                raise
+            return False
+        return True
 
     def allow_whiteouts(self, directory: Node) -> None:
         """Marks a directory as one that may hold whiteouts in attribute form, where those are the form in use."""

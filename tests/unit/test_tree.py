@@ -272,3 +272,24 @@ def test_attributes_of_an_entry_are_those_of_its_handle(union: Union) -> None:
     for layer in fs.tree.layers:
         for entry in layer.scan(layer.root.handle):
             assert layer.attr(entry.handle) == layer.entry(entry.handle).attr == entry.attr
+
+
+def test_removals_do_without_what_the_file_system_cannot(
+    union: Union, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = sysfd.rename
+
+    def plain(olddir: int, old: bytes, newdir: int, new: bytes, flags: int = 0) -> None:
+        if flags & sysfd.RENAME_WHITEOUT:
+            raise OSError(errno.EINVAL, "no such flag here")
+        rename(olddir, old, newdir, new, flags)
+
+    fs = union({"f": b"below", "d/g": b"below"})
+    fs.write("f", b"X")
+    fs.unlink("d/g")
+    monkeypatch.setattr(sysfd, "rename", plain)
+    fs.unlink("f")
+    fs.rmdir("d")
+    fs.remount()
+    assert fs.listing() == []
+    assert list((fs.upper_dir.parent / "work/work").iterdir()) == []
