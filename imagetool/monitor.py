@@ -32,7 +32,7 @@ from imagetool.runtime.base import Container, Stdio
 from imagetool.runtime.cgroups import Cgroup
 from imagetool.runtime.network import Netlink
 from imagetool.store import disk
-from imagetool.store.lock import try_lock
+from imagetool.store.lock import take_lock
 from imagetool.store.store import Store
 
 _COLLECT = 700  # objects between two looks for garbage: a command has more, and is over soon
@@ -55,7 +55,7 @@ class Monitor:
 
     def run(self) -> None:
         """From the first start to the last end, and the farewell to all clients."""
-        lock = try_lock(f"{self._directory}/running")
+        lock = take_lock(f"{self._directory}/running")
         if lock is None:
             raise Conflict(f"container {self._record.id[:12]} is running already")
         listener, upper = frames.listen(self._directory), -1
@@ -80,6 +80,7 @@ class Monitor:
             code = self._once(listener, restarts)
             delay = _FIRST_DELAY if time.monotonic() - began > _LONG else delay
             if self._stopping or not self._policy().wants(code, restarts):
+                self._write(self._state)
                 return code
             self._write(self._state._replace(status="restarting"))
             if self._pause(listener, delay):
@@ -103,8 +104,6 @@ class Monitor:
         finally:
             log.close()
             self._clean(network)
-            if not self._state.running and self._state.status == "exited":
-                states.write(self._directory, self._state)
 
     def _start(self, network: Network, log: Log, restarts: int) -> Output:
         record, directory = self._record, self._directory

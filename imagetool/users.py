@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 
 from imagetool.digest import Digest
 from imagetool.store.gc import roots_of
-from imagetool.store.lock import try_lock
+from imagetool.store.lock import is_locked
 from imagetool.store.removal import Use
 from imagetool.store.store import Store
 
@@ -31,14 +31,7 @@ def mounts_of(store: Store, manifests: Collection[Digest]) -> list[str]:
 
 def is_running(directory: str) -> bool:
     """Whether somebody holds the lock of a container's directory."""
-    try:
-        fd = try_lock(f"{directory}/running", create=False)
-    except FileNotFoundError:
-        return False
-    if fd is None:
-        return True
-    os.close(fd)
-    return False
+    return is_locked(f"{directory}/running")
 
 
 def _made_from(folder: str, manifests: Collection[Digest]) -> Iterator[str]:

@@ -20,6 +20,13 @@ _PASSED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.
            signal.SIGALRM, signal.SIGCONT)  # fmt: skip
 
 
+class MonitorLost(ImageToolError):
+    """It was leaving when it was called, or it has been killed."""
+
+    def __init__(self) -> None:
+        super().__init__("the container's monitor has been killed", hint="see: imagetool ps -a")
+
+
 def follow(
     connection: Connection,
     *,
@@ -28,7 +35,7 @@ def follow(
     proxy: bool = True,
     keys: str = terminal.DEFAULT_DETACH,
 ) -> int | None:
-    """Until the container ends: its exit code; None when the person has detached. ImageToolError: it was lost."""
+    """Until the container ends: its exit code; None when the person has detached. MonitorLost."""
     keyboard = 0 if stdin else -1
     with ExitStack() as undo:
         wake = undo.enter_context(_signals(tty=tty, proxy=proxy))
@@ -41,12 +48,12 @@ def follow(
 
 
 def wait(connection: Connection) -> int:
-    """The exit code, with the output left out. ImageToolError when the monitor was lost."""
+    """The exit code, with the output left out. MonitorLost."""
     while found := connection.receive():
         for frame in found:
             if frame.kind == frames.EXIT:
                 return int(frame.data)
-    raise _lost()
+    raise MonitorLost
 
 
 class _Copy:
@@ -76,7 +83,7 @@ class _Copy:
         """Writes what has come; the exit code if that came as well."""
         found = self._connection.receive() if wait else self._connection.take()
         if wait and not found:
-            raise _lost()
+            raise MonitorLost
         for frame in found:
             if frame.kind == frames.EXIT:
                 return int(frame.data)
@@ -134,7 +141,3 @@ def _write(kind: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(1 if kind == frames.OUT else 2, view) :]
-
-
-def _lost() -> ImageToolError:
-    return ImageToolError("the container's monitor has been killed", hint="see: imagetool ps -a")

@@ -15,7 +15,7 @@ from imagetool.errors import Conflict, ImageToolError, NotFound, UsageError
 from imagetool.runtime import cgroups
 from imagetool.serving import remove_tree
 from imagetool.store import disk
-from imagetool.store.lock import locked, try_lock
+from imagetool.store.lock import locked, take_lock, try_lock
 from imagetool.store.store import Store
 from imagetool.users import is_running
 from unionfs.namedtuple import NamedTuple
@@ -132,7 +132,7 @@ def change(store: Store, container: Container, edit: Callable[[Record], Record])
 def holding(container: Container) -> Iterator[None]:
     """The container's lock: it neither runs nor starts meanwhile. Conflict while somebody has it."""
     with disk.errors("cannot lock the container"):
-        lock = try_lock(f"{container.directory}/running")
+        lock = take_lock(f"{container.directory}/running")
     if lock is None:
         raise Conflict(f"container {container.id[:12]} is in use", hint="try again when it has stopped")
     try:

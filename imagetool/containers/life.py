@@ -12,18 +12,23 @@ from typing import Any
 
 from imagetool.containers import attach, folder, frames, launch, listing, remains
 from imagetool.containers import state as states
+from imagetool.containers.attach import MonitorLost
 from imagetool.containers.folder import Container
 from imagetool.containers.launch import Connection
 from imagetool.containers.record import STOP_SECONDS, Record, Restart
-from imagetool.errors import Conflict, ImageToolError
+from imagetool.errors import Conflict, NotFound
 from imagetool.runtime import cgroups, plan, signals
 from imagetool.runtime.errors import SandboxError
 from imagetool.store.store import Store
 
+_PATIENCE = 10.0  # seconds for a monitor to start or to see off its container
 
 def start(store: Store, container: Container, *, attached: bool = False) -> tuple[Connection, list[str]]:
     """See `launch.launch`; what a killed monitor has left is cleared away first. Conflict when it runs."""
-    if container.state.running or container.watched:
+    found = _settled(store, container.id)
+    if found is None:
+        raise NotFound(f"No such container: {container.name}")
+    if found.watched or _lives(found):
         raise Conflict(f"container {container.name} is running already")
     with folder.holding(container):
         remains.clear(store, container.record)
@@ -51,6 +56,8 @@ def stop(container: Container, *, seconds: float | None, number: int | None = No
         if seconds is not None and not _hears(connection, seconds):
             connection.send(frames.STOP, str(int(signal.SIGKILL)).encode())
         attach.wait(connection)
+    except MonitorLost:
+        _end_alone(container, chosen, seconds)
     finally:
         connection.close()
 
@@ -77,6 +84,8 @@ def kill(container: Container, number: int) -> None:
         connection.send(frames.STOP if final else frames.SIGNAL, str(number).encode())
         if final:
             attach.wait(connection)
+    except MonitorLost:
+        _end_alone(container, number, 0)
     finally:
         connection.close()
 
@@ -129,11 +138,8 @@ def wait(container: Container) -> int:
     if connection is not None:
         try:
             return attach.wait(connection)
-        except ImageToolError:  # nobody answered: a monitor that was just leaving has written down the end
-            ended = states.seen(container.directory, watched=False)
-            if ended.running or ended.exit_code == states.LOST:
-                raise
-            return ended.exit_code
+        except MonitorLost:  # one that was just leaving has written down the end
+            pass
         finally:
             connection.close()
     while container.state.running and states.is_alive(container.state.pid, container.state.started):
@@ -143,25 +149,30 @@ def wait(container: Container) -> int:
 
 def remove(store: Store, container: Container, *, force: bool, volumes: bool = False) -> None:
     """Conflict while it runs, unless forced. `volumes`: the unnamed ones go too, as at an end with --rm."""
-    if container.state.running or container.state.status == "restarting":
+    while (found := _settled(store, container.id)) is not None and _lives(found):
         if not force:
-            status = listing.state_word(container.state)
-            text = f"cannot remove container {container.name}: container is {status}"
+            status = listing.state_word(found.state)
+            text = f"cannot remove container {found.name}: container is {status}"
             raise Conflict(text, hint="stop it first, or use --force")
-        stop(container, seconds=None, number=int(signal.SIGKILL))
-    _wait_until_let_go(store, container)
-    found = folder.load(store, container.id)
+        stop(found, seconds=None, number=int(signal.SIGKILL))
     if found is not None:
         folder.remove(store, found, volumes=volumes or found.record.remove)
 
 
-def _wait_until_let_go(store: Store, container: Container) -> None:
-    """The monitor says goodbye after it has let go, but one that was killed meanwhile says nothing."""
-    for _ in range(500):
-        found = folder.load(store, container.id)
-        if found is None or not (found.watched or found.state.running):
-            return
+def _settled(store: Store, container_id: str) -> Container | None:
+    """The container when it neither starts nor ends just now, or after some patience; None: it has gone."""
+    end = time.monotonic() + _PATIENCE
+    while (found := folder.load(store, container_id)) is not None:
+        if _lives(found) or not found.watched or time.monotonic() > end:
+            break
         time.sleep(0.01)
+    return found
+
+
+def _lives(container: Container) -> bool:
+    """Whether it goes on if nobody stops it."""
+    state = container.state
+    return state.status == "restarting" or (state.running and states.is_alive(state.pid, state.started))
 
 
 def _thaw(container: Container) -> None:

@@ -49,9 +49,9 @@ def read(directory: str) -> State:
 
 
 def seen(directory: str, *, watched: bool) -> State:
-    """As it is. `watched`: somebody holds the container's lock, as its monitor does."""
+    """As it is. `watched`: somebody holds the container's lock, as its monitor does, which will record its end."""
     found = read(directory)
-    if found.running and not is_alive(found.pid, found.started):
+    if found.running and not watched and not is_alive(found.pid, found.started):
         text = "its end was seen by nobody: its monitor had been killed, or the machine stopped"
         return found._replace(status="exited", exit_code=LOST, pid=0, address="", ports=(), error=text)
     if found.status == "restarting" and not watched:

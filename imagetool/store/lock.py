@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+_LOOK = 0.2  # seconds: what `is_locked` has for a moment is free again long before
 
 
 @contextmanager
@@ -41,6 +44,29 @@ def try_lock(path: str, *, create: bool = True) -> int | None:
         if _is_at(fd, path):
             return fd
         os.close(fd)
+
+
+def take_lock(path: str) -> int | None:
+    """Like `try_lock`, of a file whose lock others look at with `is_locked`, each for a moment."""
+    end = time.monotonic() + _LOOK
+    while (fd := try_lock(path)) is None and time.monotonic() < end:
+        time.sleep(0.002)
+    return fd
+
+
+def is_locked(path: str) -> bool:
+    """Whether somebody holds the file's lock; False when there is no file. Two that look do not see each other."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _is_at(fd: int, path: str) -> bool:

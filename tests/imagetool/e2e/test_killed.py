@@ -128,6 +128,50 @@ def test_a_killed_server(box: Cli) -> None:
     assert column(box, "State") == "running"
 
 
+def test_removed_between_an_end_and_a_restart(box: Cli) -> None:
+    """Its monitor has yet to hear of the end: no reason to call it ended, or in use."""
+    box("run", "-d", "--restart", "always", *BOX, *FOREVER)
+    monitor, pid = monitor_of(box), int(box("inspect", "-f", "{{.State.Pid}}", box("ps", "-q").strip()))
+    os.kill(monitor, signal.SIGSTOP)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: is_over(pid), 10, "its end")
+    assert column(box, "State") == "running"
+    removal = subprocess.Popen([*PROGRAM, "rm", "-f", box("ps", "-aq").strip()], env=box.env)
+    with suppress(subprocess.TimeoutExpired):
+        removal.wait(0.5)
+    os.kill(monitor, signal.SIGCONT)
+    assert removal.wait(30) == 0
+    assert box("ps", "-aq") == ""
+
+
+@pytest.mark.parametrize("words", ["stop", "kill", "rm -f", "wait", "restart -t 0"])
+def test_the_monitor_is_killed_while_it_is_asked(box: Cli, words: str) -> None:
+    made = box("run", "-d", *BOX, *FOREVER).strip()
+    monitor = monitor_of(box)
+    os.kill(monitor, signal.SIGSTOP)
+    before = ears()
+    asking = subprocess.Popen([*PROGRAM, *words.split(), made], env=box.env)
+    wait_until(lambda: ears() > before, 20, "the connection")
+    os.kill(monitor, signal.SIGKILL)
+    if words == "wait":
+        os.kill(int(box("inspect", "-f", "{{.State.Pid}}", made)), signal.SIGKILL)
+    assert asking.wait(30) == 0
+    assert column(box, "State") == {"rm -f": "", "restart -t 0": "running"}.get(words, "exited")
+
+
+def is_over(pid: int) -> bool:
+    """Whether a process has ended, waited for or not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def ears() -> int:
+    """The sockets of monitors: the one that listens, and one for each that is connected."""
+    return sum(row.endswith("/attach") for row in Path("/proc/net/unix").read_text().splitlines())
+
+
 @pytest.mark.parametrize("options", [(), ("--rm",)], ids=" ".join)
 def test_a_mount_namespace_of_others_keeps_no_server(box: Cli, options: tuple[str, ...]) -> None:
     """It has copies of all mounts, and makes a private thing of them: no unmount here reaches those."""
