@@ -1,7 +1,8 @@
 """The rows of one directory in a fixed order, with cookies that outlive every change.
 
 A reader that comes back with a cookie goes on after that row whatever has come or gone meanwhile:
-it never sees a row twice, and misses none that was there all the time (readdir(3), rationale).
+it never sees a row twice, and misses none that was there all the time (readdir(3), rationale). A name that goes and
+comes again has its old place, so that a reader does not meet it a second time.
 """
 
 from __future__ import annotations
@@ -12,18 +13,23 @@ from itertools import islice
 
 FIRST = 3
 """The cookie of the first row; 1 is ".", 2 is ".."."""
+_KEPT = 512  # rows up to which those that are gone keep their places
 
 
 class Listing:
-    """INVARIANT: `_cookies` ascends; `_names` runs beside it, None where a row is gone; `_at` finds the rest."""
+    """INVARIANT: `_cookies` ascends; `_names` runs beside it, None where a row is gone; `_at` finds the rest.
 
-    __slots__ = ("_at", "_cookies", "_names")
+    `_gone` finds rows that are gone, until they are too many.
+    """
+
+    __slots__ = ("_at", "_cookies", "_gone", "_names")
 
     def __init__(self, rows: Iterable[tuple[int, bytes]]) -> None:
         """`rows`: (position, name) with ascending positions."""
         self._at = {name: position + FIRST for position, name in rows}
         self._cookies: list[int] = list(self._at.values())
         self._names: list[bytes | None] = list(self._at)
+        self._gone: dict[bytes, int] = {}
 
     def _append(self, cookie: int, name: bytes) -> None:
         self._at[name] = cookie
@@ -37,7 +43,13 @@ class Listing:
         return len(self._at)
 
     def add(self, name: bytes) -> None:
-        if name not in self._at:
+        if name in self._at:
+            return
+        cookie = self._gone.pop(name, 0)
+        if cookie:
+            self._at[name] = cookie
+            self._names[bisect_right(self._cookies, cookie) - 1] = name
+        else:
             self._append(self._cookies[-1] + 1 if self._cookies else FIRST, name)
 
     def discard(self, name: bytes) -> None:
@@ -45,7 +57,8 @@ class Listing:
         if cookie is None:
             return
         self._names[bisect_right(self._cookies, cookie) - 1] = None
-        if len(self._names) > 64 and len(self._at) * 4 < len(self._names):
+        self._gone[name] = cookie
+        if len(self._names) > _KEPT and len(self._at) * 4 < len(self._names):
             self._compact()
 
     def renew(self, names: Iterable[bytes]) -> None:
@@ -62,6 +75,7 @@ class Listing:
         kept.append((self._cookies[-1], self._names[-1]))  # type: ignore[arg-type]
         self._cookies = [c for c, _ in kept]
         self._names = [n for _, n in kept]
+        self._gone.clear()
 
     def after(self, cookie: int) -> Iterator[tuple[int, bytes]]:
         """(cookie, name) of the rows behind `cookie`; changes to the listing are allowed meanwhile."""

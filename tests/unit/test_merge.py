@@ -51,7 +51,7 @@ def test_a_reader_misses_nothing_that_stays_and_sees_nothing_twice(
     rest = list(listing.after(seen[-1][0] if seen else 0))
     found = [name for _, name in seen + rest]
     assert stayed <= set(found)
-    assert [name for _, name in rest] == list(dict.fromkeys(name for _, name in rest))
+    assert found == list(dict.fromkeys(found))
     assert {name for _, name in listing.after(0)} == there
     assert len(listing) == len(there)
 
