@@ -13,7 +13,7 @@ mount cannot be made. Importing the package costs nothing: what a name needs is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from unionfs.annotations import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imagetool.api import mount, mount_async, pull, pull_async, push, push_async

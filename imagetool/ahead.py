@@ -11,7 +11,8 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn
+
+from unionfs.annotations import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from imagetool.calls import Call

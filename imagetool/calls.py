@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Any, NoReturn
 
+from unionfs.annotations import Any, NoReturn
 from unionfs.namedtuple import NamedTuple
 
 

@@ -12,7 +12,6 @@ import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -20,6 +19,7 @@ from imagetool.calls import Call, leave
 from imagetool.commands import flags
 from imagetool.commands.context import FAILED, Context
 from imagetool.errors import ImageToolError, UsageError
+from unionfs.annotations import TYPE_CHECKING, TextIO
 from unionfs.namedtuple import NamedTuple
 
 if TYPE_CHECKING:

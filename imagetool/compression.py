@@ -11,9 +11,9 @@ import zlib
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
 
 from imagetool.errors import Damaged, UsageError
+from unionfs.annotations import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import zstandard

@@ -5,10 +5,10 @@ A `Digest` is a checked string: it is safe as a file name below `blobs/`.
 
 from __future__ import annotations
 
-import hashlib
-from typing import NewType
-
+from imagetool import sha256
 from imagetool.errors import Damaged, Malformed
+from imagetool.sha256 import Sha256
+from unionfs.annotations import Any, NewType
 
 Digest = NewType("Digest", str)
 
@@ -32,7 +32,7 @@ def parse(text: object) -> Digest:
 
 def of(data: bytes) -> Digest:
     """The sha256 digest of some bytes."""
-    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+    return Digest("sha256:" + sha256.of(data))
 
 
 def algorithm(digest: Digest) -> str:
@@ -59,7 +59,9 @@ class Verifier:
         self.size = size
         self.what = f"{what} {digest}" if digest else what
         self.count = 0
-        self._hash = hashlib.new(algorithm(digest) if digest else "sha256")
+        self._hash = (
+            Sha256() if digest is None or algorithm(digest) == "sha256" else _other(algorithm(digest))
+        )
 
     def feed(self, chunk: bytes | memoryview) -> None:
         """Damaged as soon as more bytes came than there may be."""
@@ -76,6 +78,12 @@ class Verifier:
         if self.digest is not None and found != self.digest:
             raise Damaged(f"{self.what} has the wrong content: its digest is {found}")
         return found
+
+
+def _other(algorithm: str) -> Any:
+    from hashlib import new
+
+    return new(algorithm)
 
 
 def _shown(text: object) -> str:

@@ -11,7 +11,8 @@ from _thread import allocate_lock
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+
+from unionfs.annotations import Any
 
 _leaving = allocate_lock()
 

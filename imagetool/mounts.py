@@ -17,7 +17,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
 
 from imagetool import reference
 from imagetool.errors import Conflict, InvalidReference, NotFound, StoreError
@@ -28,6 +27,7 @@ from imagetool.store.lease import Lease
 from imagetool.store.lock import try_lock
 from imagetool.store.store import Store
 from unionfs import mountpoint
+from unionfs.annotations import Any
 from unionfs.namedtuple import NamedTuple
 from unionfs.options import escape
 

@@ -3,10 +3,13 @@
 rich draws the bars; it is imported for a terminal only (50 ms). A layer is known by its short ID.
 """
 
+from __future__ import annotations
+
 import os
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import IO, TYPE_CHECKING
+
+from unionfs.annotations import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -99,7 +102,7 @@ def show(stream: IO[str], *, quiet: bool = False) -> Progress:
     return Lines(stream)
 
 
-def _rich_progress(stream: IO[str]) -> "RichProgress":
+def _rich_progress(stream: IO[str]) -> RichProgress:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, Task, TextColumn
     from rich.progress import TransferSpeedColumn as SpeedColumn

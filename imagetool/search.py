@@ -3,9 +3,10 @@
 The filters and the order are Docker's: `is-official`, `is-automated`, `stars=N`; most stars first.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 from urllib.parse import quote, urlencode
 
 from imagetool.errors import UsageError
@@ -14,6 +15,7 @@ from imagetool.registry.client import Client, Registry
 from imagetool.registry.config import Registries, api_host
 from imagetool.registry.errors import clean
 from imagetool.registry.repository import listed
+from unionfs.annotations import Any
 from unionfs.namedtuple import NamedTuple
 
 DEFAULT_LIMIT = 25

@@ -10,7 +10,7 @@ Importing the package costs nothing: what a name needs is imported when the name
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from unionfs.annotations import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unionfs.api import AsyncMount, Mount, mount, mount_async

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from typing import NoReturn
+
+from unionfs.annotations import NoReturn
 
 
 class Child:

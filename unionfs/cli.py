@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
+from unionfs.annotations import TYPE_CHECKING
 from unionfs.errors import SetupError
 from unionfs.namedtuple import NamedTuple
 

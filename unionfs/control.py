@@ -12,8 +12,8 @@ import stat
 import struct
 import time
 from collections.abc import Callable
-from typing import Any
 
+from unionfs.annotations import Any
 from unionfs.errors import SetupError
 from unionfs.mountpoint import Mounted, find
 

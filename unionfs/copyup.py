@@ -11,9 +11,9 @@ import errno
 import fcntl
 import os
 import stat
-from typing import TYPE_CHECKING
 
 from unionfs import sysfd
+from unionfs.annotations import TYPE_CHECKING
 from unionfs.errors import UnionError
 from unionfs.layers.base import Source
 from unionfs.model import NOW

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn
 
 from unionfs import journal
+from unionfs.annotations import NoReturn
 from unionfs.errors import SetupError
 from unionfs.serve import Job, report, serve
 

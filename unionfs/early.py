@@ -13,7 +13,8 @@ import sys
 import threading
 from importlib import import_module
 from types import FrameType
-from typing import TYPE_CHECKING
+
+from unionfs.annotations import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import socket

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TextIO
 
+from unionfs.annotations import TYPE_CHECKING, TextIO
 from unionfs.errors import SetupError
 
 if TYPE_CHECKING:

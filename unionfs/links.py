@@ -7,9 +7,8 @@ a stack where nothing of the kind has happened pays nothing for it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from unionfs import sysfd
+from unionfs.annotations import TYPE_CHECKING
 from unionfs.merge import Spot, search
 from unionfs.model import Attr
 from unionfs.node import Node

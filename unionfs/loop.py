@@ -8,11 +8,11 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import trio
 
 from unionfs import control, journal, mountapi, mountpoint
+from unionfs.annotations import TYPE_CHECKING
 from unionfs.early import SIGNALS
 from unionfs.fuse import abi
 from unionfs.model import is_dir

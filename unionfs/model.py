@@ -6,8 +6,8 @@ Names are bytes, times are whole seconds plus nanoseconds, device numbers are th
 from __future__ import annotations
 
 import stat as _stat
-from typing import TYPE_CHECKING
 
+from unionfs.annotations import TYPE_CHECKING
 from unionfs.namedtuple import NamedTuple
 
 if TYPE_CHECKING:

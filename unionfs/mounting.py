@@ -6,8 +6,8 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
+from unionfs.annotations import TYPE_CHECKING
 from unionfs.fuse.guard import Guard
 
 if TYPE_CHECKING:

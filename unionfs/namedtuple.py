@@ -7,7 +7,7 @@ typing compiles every annotation in order to check it, and collections a `__new_
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from unionfs.annotations import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import NamedTuple as NamedTuple

@@ -10,8 +10,8 @@ import errno
 import stat
 from array import array
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
+from unionfs.annotations import TYPE_CHECKING
 from unionfs.errors import UnionError
 from unionfs.layers.base import SHIFT, Layer, give_numbers
 from unionfs.layers.tarball import INO_OFFSET, TarLayer

@@ -14,9 +14,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from unionfs import journal, mountpoint
+from unionfs.annotations import TYPE_CHECKING
 from unionfs.early import SIGNALS, Early
 from unionfs.errors import SetupError
 from unionfs.fuse import awake

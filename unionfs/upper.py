@@ -14,9 +14,9 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TypeVar
 
 from unionfs import override, sysfd, whiteout
+from unionfs.annotations import TypeVar
 from unionfs.errors import SetupError, UnionError
 from unionfs.layers.directory import open_quietly, read_marks
 from unionfs.model import Attr, Policy

@@ -7,12 +7,12 @@ one thread only. rows.py adds the listings, tree.py the changes.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 from collections.abc import Hashable, Sequence
 
 from unionfs import sysfd, whiteout
+from unionfs.blake2 import blake2b
 from unionfs.errors import UnionError
 from unionfs.layers.base import SHIFT, Layer
 from unionfs.layers.directory import DirLayer
@@ -58,7 +58,7 @@ class View:
 
     def _identify(self) -> bytes:
         """Eight bytes by which a top layer knows that the inode numbers kept in it are of these layers."""
-        digest = hashlib.blake2b(digest_size=8)
+        digest = blake2b(digest_size=8)
         for layer in self.layers:
             digest.update(layer.identity.ljust(32, b"\0"))
         return digest.digest()

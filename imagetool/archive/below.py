@@ -5,8 +5,8 @@ from __future__ import annotations
 import stat
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
+from unionfs.annotations import TYPE_CHECKING
 from unionfs.errors import UnionError
 from unionfs.layers.base import Layer
 

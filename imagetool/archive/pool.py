@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from itertools import chain
-from typing import BinaryIO, Protocol, TypeVar
 
 from imagetool import compression
 from imagetool.archive.members import Members
@@ -18,6 +17,7 @@ from imagetool.spec import MAX_DOCUMENT
 from imagetool.store.ingest import Blob
 from imagetool.store.lease import Lease
 from imagetool.store.limits import LIMITS, Limits
+from unionfs.annotations import BinaryIO, Protocol, TypeVar
 
 V = TypeVar("V")
 

@@ -7,10 +7,10 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from imagetool.archive.writer import Writer
 from imagetool.store.layerwriter import malformed
+from unionfs.annotations import TYPE_CHECKING
 from unionfs.errors import LayerError
 from unionfs.layers.base import Layer, Source, give_numbers
 from unionfs.layers.tarball import open_tar_layer

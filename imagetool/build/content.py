@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
-from typing import Protocol, Self
 
 from imagetool.build.trees import Folder, Found, Tree, reading
 from imagetool.errors import ImageToolError
+from unionfs.annotations import Protocol, Self
 from unionfs.namedtuple import NamedTuple
 
 Names = tuple[str, ...]

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
 
 from imagetool.build.ignore import Ignore
 from imagetool.build.places import locate
 from imagetool.errors import ImageToolError, NotFound, UsageError
 from imagetool.runtime.inroot import read_in_root
 from imagetool.store import disk
+from unionfs.annotations import BinaryIO
 from unionfs.namedtuple import NamedTuple
 
 NAMES = ("Dockerfile", "dockerfile", "Containerfile")

@@ -15,7 +15,6 @@ import posixpath
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from imagetool.build import places
 from imagetool.build.content import Document, FilePart, FolderPart, Part
@@ -24,6 +23,7 @@ from imagetool.build.owners import REAL, Giver
 from imagetool.build.trees import Folder, Found, Names, Tree, clean, split
 from imagetool.errors import UsageError
 from imagetool.store import disk
+from unionfs.annotations import TYPE_CHECKING
 from unionfs.namedtuple import NamedTuple
 
 if TYPE_CHECKING:

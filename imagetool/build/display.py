@@ -8,10 +8,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO
 
 from imagetool.build.live import Live
 from imagetool.units import size_text
+from unionfs.annotations import IO
 
 _BOLD, _PLAIN = b"\x1b[1m", b"\x1b[0m"
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import NoReturn
 
 from imagetool.build import scratch
 from imagetool.runtime import linux
+from unionfs.annotations import NoReturn
 
 SOURCE = "imagetool:build"
 """The name of every mount of a build in /proc/self/mountinfo."""

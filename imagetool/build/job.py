@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from imagetool import mediatypes, mutate
 from imagetool.build.cache import Cache, Result
@@ -29,6 +28,7 @@ from imagetool.store.lease import Lease
 from imagetool.store.read import Image
 from imagetool.store.store import Store
 from imagetool.units import time_text
+from unionfs.annotations import TYPE_CHECKING
 from unionfs.namedtuple import NamedTuple
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Self
 
 from imagetool.build.content import Item, Names
 from imagetool.build.owners import REAL, Giver
 from imagetool.errors import UsageError
 from imagetool.store import disk
 from unionfs import sysfd
+from unionfs.annotations import Self
 from unionfs.namedtuple import NamedTuple
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

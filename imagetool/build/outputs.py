@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
 
 from imagetool import reference
 from imagetool.archive import export, save
@@ -19,6 +18,7 @@ from imagetool.build.landing import Landing, Looks
 from imagetool.errors import UsageError
 from imagetool.store import disk
 from imagetool.store.store import Store
+from unionfs.annotations import BinaryIO
 from unionfs.namedtuple import NamedTuple
 
 KINDS = ("image", "local", "tar", "oci", "docker", "registry")

@@ -12,11 +12,11 @@ import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
 
 from imagetool.containers import rootless
 from imagetool.errors import StoreError
 from unionfs import sysfd
+from unionfs.annotations import TYPE_CHECKING, Protocol
 from unionfs.model import ROOT_ID
 from unionfs.namedtuple import NamedTuple
 

@@ -10,9 +10,9 @@ import os
 import stat
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
 
 from imagetool.runtime.inroot import LINKS_MAX
+from unionfs.annotations import Self
 
 Make = Callable[[int, str], None]
 """Makes a missing directory, given the descriptor of its parent and its name."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 from imagetool.build import copying, owners, runmount, settings
 from imagetool.build.command import Command
@@ -21,6 +20,7 @@ from imagetool.build.settings import Expand
 from imagetool.build.state import State, ran
 from imagetool.errors import UsageError
 from imagetool.spec.fields import Json
+from unionfs.annotations import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imagetool.build.runmounts import Prepared

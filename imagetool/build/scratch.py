@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from itertools import count
-from typing import Any
 
 from imagetool.store import disk
 from imagetool.store.lease import Lease
+from unionfs.annotations import Any
 
 
 class Scratch:

@@ -11,13 +11,13 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Protocol, Self
 
 from imagetool.build import places
 from imagetool.build.glob import compiled, match
 from imagetool.build.ignore import Ignore, Matches
 from imagetool.build.memory import Memory
 from imagetool.errors import ImageToolError, NotFound
+from unionfs.annotations import Protocol, Self
 from unionfs.namedtuple import NamedTuple
 
 Names = tuple[str, ...]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from imagetool.commands.context import Context, platform_option
 from imagetool.errors import UsageError
+from unionfs.annotations import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from imagetool.commands import mountflags
 from imagetool.commands.context import Context
 from imagetool.errors import NotFound, UsageError
+from unionfs.annotations import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imagetool.containers.record import Record

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from imagetool.errors import ImageToolError
+from unionfs.annotations import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imagetool.api import When

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from imagetool.commands import containing, runflags
 from imagetool.commands.context import Context
+from unionfs.annotations import Any
 
 
 @click.command(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import click
 
 from imagetool.commands.context import Context
 from imagetool.commands.output import show_documents
+from unionfs.annotations import Any
 
 
 @click.command("info", epilog="\b\nExamples:\n  imagetool info\n  imagetool info -f '{{.DockerRootDir}}'")

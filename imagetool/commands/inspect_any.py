@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from imagetool.commands.context import FAILED, Context, complete_both, image_argument, platform_option
 from imagetool.commands.output import show_documents
 from imagetool.errors import ImageToolError, NotFound
 from imagetool.spec import Platform
+from unionfs.annotations import Any
 
 
 @click.command(

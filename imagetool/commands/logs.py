@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
 from imagetool.commands.context import Context, container_argument
 from imagetool.errors import UsageError
+from unionfs.annotations import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imagetool.containers.log import Row

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
 import click
 
 from imagetool.commands.context import Context, image_argument, platform_option
 from imagetool.errors import UsageError
 from imagetool.spec import Platform
+from unionfs.annotations import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from imagetool.api import When

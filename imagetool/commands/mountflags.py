@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from imagetool.errors import ImageToolError, UsageError
+from unionfs.annotations import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imagetool.runtime.options import Mount

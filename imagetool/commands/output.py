@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import click
 
 from imagetool.table import table
+from unionfs.annotations import Any
 
 Row = Mapping[str, Any]
 

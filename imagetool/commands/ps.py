@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import click
 
 from imagetool.commands.context import Context
 from imagetool.commands.output import format_option, show_rows
 from imagetool.errors import ImageToolError
+from unionfs.annotations import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imagetool.containers.folder import Container

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from imagetool.commands import containing, runflags
 from imagetool.commands.context import Context
 from imagetool.errors import ImageToolError, UsageError
+from unionfs.annotations import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imagetool.containers.record import Record

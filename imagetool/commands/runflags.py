@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import click
 
 from imagetool.commands.context import complete_images, platform_option
+from unionfs.annotations import Any
 
 SETTINGS: dict[str, Any] = {"allow_interspersed_args": False, "help_option_names": ["--help"]}
 """What follows the first argument is the command's own."""

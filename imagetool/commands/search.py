@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from imagetool.commands.context import Context, insecure_option
 from imagetool.commands.output import format_option, printable, show_rows
+from unionfs.annotations import Any
 
 TITLES = {
     "Name": "NAME",

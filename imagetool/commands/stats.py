@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
 
 import click
 
 from imagetool.commands.context import Context, container_argument
 from imagetool.commands.output import format_option, show_rows
+from unionfs.annotations import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imagetool.containers.figures import Figures

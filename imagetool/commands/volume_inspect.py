@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from imagetool.commands.context import Context, each
 from imagetool.commands.output import show_documents
+from unionfs.annotations import Any
 
 
 @click.command(

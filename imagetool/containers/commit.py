@@ -11,7 +11,6 @@ from imagetool.archive import pack
 from imagetool.archive.rootimport import publish_draft
 from imagetool.containers import remains, rootfs
 from imagetool.containers.folder import Container
-from imagetool.containers.listing import command
 from imagetool.errors import ImageToolError
 from imagetool.runtime import cgroups
 from imagetool.spec import Descriptor, History, RunConfig
@@ -49,7 +48,7 @@ def commit(
             blob = ingest.finish()
         assert blob.diff_id is not None
         layer = Descriptor(mediatypes.layer_type(blob.compression), blob.digest, blob.size)
-        step = History(created, " ".join(command(container)), author, message)
+        step = History(created, " ".join(record.command), author, message)
         draft = mutate.append(mutate.draft(image.manifest, image.config), layer, blob.diff_id, step)
         draft = mutate.with_run(draft, lambda run: change(_with_options(run, container)))
         rendered = publish_draft(lease, mutate.stamped(draft, created, author or None))

@@ -10,7 +10,6 @@ import os
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any
 
 from imagetool.containers import folder, remains, rootfs, rootless
 from imagetool.containers import state as states
@@ -18,6 +17,7 @@ from imagetool.containers.folder import Container
 from imagetool.containers.shutin import shut_in
 from imagetool.errors import Conflict, ImageToolError, NotFound, UsageError
 from imagetool.store.store import Store
+from unionfs.annotations import IO, Any
 from unionfs.namedtuple import NamedTuple
 
 

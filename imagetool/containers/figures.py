@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
-from typing import Any
 
 from imagetool.containers import life, remains
 from imagetool.containers.folder import Container
 from imagetool.runtime import cgroups
 from imagetool.units import binary_size_text, size_text
+from unionfs.annotations import Any
 from unionfs.namedtuple import NamedTuple
 
 TITLES = {

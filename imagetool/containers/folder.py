@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
 from imagetool import digest as digests
-from imagetool.containers import limited, names, record, remains, rootfs
+from imagetool.containers import limited, record, remains, rootfs
 from imagetool.containers import state as states
 from imagetool.containers.record import Record
 from imagetool.containers.state import State
@@ -92,7 +92,7 @@ def create(store: Store, asked: Record) -> Record:
         if asked.name in taken:
             text = f'Conflict. The container name "/{asked.name}" is already in use by container "{taken[asked.name]}"'
             raise Conflict(text, hint="remove or rename that one, or choose another name")
-        made = asked if asked.name else asked._replace(name=names.choose(taken))
+        made = asked if asked.name else asked._replace(name=_choose(taken))
         temporary = lease.temporary()
         for name in ("rootfs", "top") if made.layer_size else ("rootfs", "top/upper", "top/work"):
             os.makedirs(f"{temporary}/{name}")
@@ -105,8 +105,16 @@ def create(store: Store, asked: Record) -> Record:
     return made
 
 
+def _choose(taken: Collection[str]) -> str:
+    from imagetool.containers import names
+
+    return names.choose(taken)
+
+
 def rename(store: Store, container: Container, name: str) -> None:
     """NotFound, Conflict, UsageError; nothing is changed then."""
+    from imagetool.containers import names
+
     names.check(name)
     with naming(store):
         for one in listing(store):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import Any
 
 from imagetool.containers import rootfs
 from imagetool.containers.folder import Container
-from imagetool.containers.listing import command, state_word
+from imagetool.containers.listing import state_word
 from imagetool.errors import ImageToolError
 from imagetool.runtime import leases, network
 from imagetool.runtime.options import Mount
 from imagetool.store import read
 from imagetool.store.store import Store
 from imagetool.units import time_text
+from unionfs.annotations import Any
 
 _NEVER = "0001-01-01T00:00:00Z"
 
@@ -36,7 +36,7 @@ def document(store: Store, container: Container, *, size: bool = False) -> dict[
 
 def _document(container: Container) -> dict[str, Any]:
     record, state = container.record, container.state
-    words = command(container)
+    words = container.record.command
     asked = record.options
     return {
         "Id": record.id,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from imagetool.containers import executors, rootless
 from imagetool.containers.folder import Container
@@ -15,6 +14,7 @@ from imagetool.errors import Conflict
 from imagetool.runtime import base, capabilities, linux, signals, terminal
 from imagetool.runtime.base import Stdio
 from imagetool.store.store import Store
+from unionfs.annotations import Any
 
 Process = dict[str, Any]
 

@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 from imagetool.containers import attach, folder, frames, launch, listing, remains
 from imagetool.containers import state as states
@@ -20,8 +19,10 @@ from imagetool.errors import Conflict, NotFound
 from imagetool.runtime import cgroups, plan, signals
 from imagetool.runtime.errors import SandboxError
 from imagetool.store.store import Store
+from unionfs.annotations import Any
 
 _PATIENCE = 10.0  # seconds for a monitor to start or to see off its container
+
 
 def start(store: Store, container: Container, *, attached: bool = False) -> tuple[Connection, list[str]]:
     """See `launch.launch`; what a killed monitor has left is cleared away first. Conflict when it runs."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from imagetool.containers.folder import Container
 from imagetool.containers.state import State
 from imagetool.errors import UsageError
 from imagetool.units import age_text, size_text
+from unionfs.annotations import Any
 
 TITLES = {
     "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "CreatedAt": "CREATED AT",
@@ -24,14 +24,6 @@ _KEYS = ("id", "name", "label", "status", "exited", "ancestor", "network", "publ
 _STATES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
 
 Filter = Callable[[Container], bool]
-
-
-def command(container: Container) -> list[str]:
-    """What it executes."""
-    asked, image = container.record.options, container.record.defaults
-    entrypoint = image.entrypoint if asked.entrypoint is None else asked.entrypoint
-    words = asked.command or (image.command if asked.entrypoint is None else ())
-    return [*(entrypoint if entrypoint != ("",) else ()), *words]
 
 
 def status(container: Container, now: float) -> str:
@@ -67,7 +59,7 @@ def fields(
 ) -> dict[str, Any]:
     """What a template can ask of a row. `sizes`: of the RW layer, and of the image."""
     record = container.record
-    text = " ".join(command(container))
+    text = " ".join(container.record.command)
     if not full and len(text) > _COMMAND_WIDTH:
         text = text[: _COMMAND_WIDTH - 1] + "…"
     local = time.localtime(record.created)

@@ -8,7 +8,6 @@ import signal
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NoReturn
 
 from imagetool.containers import remains, rootless
 from imagetool.containers.descriptors import close_others
@@ -17,6 +16,7 @@ from imagetool.runtime import linux, usernet
 from imagetool.runtime.errors import NetworkError
 from imagetool.runtime.network import Bridge, Netlink, early
 from imagetool.runtime.ports import Port
+from unionfs.annotations import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _ALONE = "no network but the container's own loopback"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from imagetool.containers import executors, remains, rootless, sharing, volumes
 from imagetool.containers.record import HOST_GATEWAY, Record
@@ -30,6 +29,7 @@ from imagetool.runtime import (
 from imagetool.runtime.inroot import read_in_root
 from imagetool.runtime.options import Mount, RunOptions
 from imagetool.store.store import Store
+from unionfs.annotations import Any
 
 _FILES = ("hosts", "hostname", "resolv.conf")
 

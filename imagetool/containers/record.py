@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from imagetool.errors import StoreError, UsageError
 from imagetool.runtime.devices import Device
 from imagetool.runtime.options import ImageDefaults, Mount, Resources, RunOptions
 from imagetool.runtime.ports import Port
 from imagetool.store import disk
+from unionfs.annotations import Any
 from unionfs.namedtuple import NamedTuple
 
 FILE = "container.json"
@@ -73,6 +73,14 @@ class Record(NamedTuple):
     groups: tuple[str, ...] = ()  # further ones, as they were given
     layer_size: int = 0  # bytes that the RW layer may take; 0: what there is
     rootless: bool = False  # made by a user: owners of its files are kept in attributes
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What it executes."""
+        asked, image = self.options, self.defaults
+        entrypoint = image.entrypoint if asked.entrypoint is None else asked.entrypoint
+        words = asked.command or (image.command if asked.entrypoint is None else ())
+        return (*(entrypoint if entrypoint != ("",) else ()), *words)
 
     def to_json(self) -> bytes:
         return json.dumps(self._asdict() | {"options": self.options._asdict()}, indent=1).encode()

@@ -11,10 +11,10 @@ import os
 import sys
 import tarfile
 from collections.abc import Callable
-from typing import NoReturn
 
 from imagetool.containers.descriptors import close_others
 from imagetool.runtime import capabilities, linux
+from unionfs.annotations import NoReturn
 
 _RIGHTS = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_MKNOD", "CAP_SETFCAP")
 """Without CAP_SYS_PTRACE, and with fewer than others have, /proc/PID/root and /proc/PID/fd are closed to it."""

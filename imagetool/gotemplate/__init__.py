@@ -11,12 +11,12 @@ A value is what JSON has: dict, list, str, int, float, bool, None. Errors are Us
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from imagetool.gotemplate.execute import Execution
 from imagetool.gotemplate.parser import parse
 from imagetool.gotemplate.values import to_json
 from imagetool.table import table
+from unionfs.annotations import Any
 
 Value = Any
 

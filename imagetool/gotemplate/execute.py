@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from imagetool.errors import LimitExceeded
 from imagetool.gotemplate.functions import FUNCTIONS, Wrong
 from imagetool.gotemplate.lexer import fail
 from imagetool.gotemplate.parser import Block, Call, Jump, Literal, Nodes, Operand, Pipeline, Text
 from imagetool.gotemplate.values import Value, is_struct, kind, show, truth
+from unionfs.annotations import Any
 
 OUTPUT_MAX = 64 << 20
 """Characters."""

@@ -11,9 +11,9 @@ import re
 import sys
 import urllib.parse
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from imagetool.gotemplate.values import Value, kind, show, to_json, truth
+from unionfs.annotations import Any
 
 
 class Wrong(Exception):

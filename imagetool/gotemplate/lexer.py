@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterator
-from typing import NoReturn
 
 from imagetool.errors import UsageError
+from unionfs.annotations import NoReturn
 from unionfs.namedtuple import NamedTuple
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import math
-from typing import Any
 
 from imagetool.gotemplate.functions import FUNCTIONS
 from imagetool.gotemplate.lexer import Token, fail, tokens
+from unionfs.annotations import Any
 from unionfs.namedtuple import NamedTuple
 
 _DEPTH = 64

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from imagetool import reference
 from imagetool.look.history import layer_size
 from imagetool.spec import Config
 from imagetool.store.read import Image
 from imagetool.store.store import Store
+from unionfs.annotations import Any
 
 Json = Any
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import html
 import json
 from importlib.resources import files
-from typing import Any
 
 from imagetool import digest as digests
 from imagetool.look.explore import Explored, Node
 from imagetool.units import size_text
+from unionfs.annotations import Any
 
 LEAST = 3000  # of all bytes: what is smaller than one in so many is not worth a rectangle of its own
 WASTE = 50  # rows of the table of hidden files

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from imagetool import reference as references
 from imagetool.errors import RegistryError, UsageError
 from imagetool.reference import Reference
+from unionfs.annotations import Any
 from unionfs.namedtuple import NamedTuple
 
 SYSTEM = "/etc/containers"

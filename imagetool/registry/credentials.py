@@ -6,16 +6,18 @@ config.json ($DOCKER_CONFIG, ~/.docker), where `login` writes; $XDG_RUNTIME_DIR/
 (`credHelpers`) or for all (`credsStore`). Secrets go to a helper by its standard input, never by argv.
 """
 
+from __future__ import annotations
+
 import base64
 import binascii
 import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from imagetool.errors import RegistryError, UsageError
 from imagetool.registry.errors import clean
+from unionfs.annotations import Any
 from unionfs.namedtuple import NamedTuple
 
 DOCKER_HUB_KEY = "https://index.docker.io/v1/"

@@ -3,7 +3,7 @@
 Nothing here reaches the network.
 """
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from imagetool import digest as digests
 from imagetool import mediatypes
@@ -11,6 +11,7 @@ from imagetool.digest import Digest
 from imagetool.errors import ImageToolError, NotFound
 from imagetool.reference import Reference
 from imagetool.spec import Config, Descriptor, Index, Manifest, Platform, parse_document
+from unionfs.annotations import TYPE_CHECKING
 from unionfs.namedtuple import NamedTuple
 
 if TYPE_CHECKING:
@@ -35,13 +36,13 @@ class Options(NamedTuple):
     chunk: int = 0
 
 
-def find(store: "Store", lease: "Lease", reference: Reference, options: Options) -> Descriptor:
+def find(store: Store, lease: Lease, reference: Reference, options: Options) -> Descriptor:
     """What to push: the manifest for the platform, or the whole index; with its layers compressed."""
     target, compression = choose(store, reference, options)
     return compress(store, lease, target, compression) if compression else target
 
 
-def choose(store: "Store", reference: Reference, options: Options) -> tuple[Descriptor, str]:
+def choose(store: Store, reference: Reference, options: Options) -> tuple[Descriptor, str]:
     """What to push as it lies in the store, and how its layers are to be compressed; "": not at all."""
     try:
         named = store.find(str(reference))[1]
@@ -58,7 +59,7 @@ def choose(store: "Store", reference: Reference, options: Options) -> tuple[Desc
     return target, options.compression or ("" if pulled else "gzip")
 
 
-def _check_whole(store: "Store", index: Descriptor) -> None:
+def _check_whole(store: Store, index: Descriptor) -> None:
     whole = document(store, index)
     for child in whole.manifests if isinstance(whole, Index) else ():
         if not store.has_blob(child):
@@ -71,7 +72,7 @@ def compressible(manifest: Manifest, compression: str) -> bool:
     return compression not in ("", "none") and any(row.media_type in COMPRESSED for row in manifest.layers)
 
 
-def compress(store: "Store", lease: "Lease", target: Descriptor, compression: str) -> Descriptor:
+def compress(store: Store, lease: Lease, target: Descriptor, compression: str) -> Descriptor:
     """The image with every layer compressed; names of the image as it was mean it from now on."""
     manifest = store.image(target).manifest
     if not compressible(manifest, compression):
@@ -84,7 +85,7 @@ def compress(store: "Store", lease: "Lease", target: Descriptor, compression: st
     return new
 
 
-def _compressed(store: "Store", lease: "Lease", layer: Descriptor, compression: str) -> Descriptor:
+def _compressed(store: Store, lease: Lease, layer: Descriptor, compression: str) -> Descriptor:
     from imagetool.compression import encoder  # zstandard and isal take 10 ms, and most pushes need neither
 
     if layer.media_type not in COMPRESSED:
@@ -100,7 +101,7 @@ def _compressed(store: "Store", lease: "Lease", layer: Descriptor, compression: 
     return layer._replace(media_type=media_type, digest=blob.digest, size=blob.size)
 
 
-def layer_names(store: "Store", manifest: Manifest) -> dict[Digest, str]:
+def layer_names(store: Store, manifest: Manifest) -> dict[Digest, str]:
     """What layers are shown as: their short diff IDs, as Docker does; blob digests of what is no image."""
     try:
         diff_ids = Config.parse(store.read_blob(manifest.config.digest)).diff_ids
@@ -110,11 +111,11 @@ def layer_names(store: "Store", manifest: Manifest) -> dict[Digest, str]:
         return {layer.digest: digests.short(layer.digest) for layer in manifest.layers}
 
 
-def document(store: "Store", target: Descriptor) -> Manifest | Index:
+def document(store: Store, target: Descriptor) -> Manifest | Index:
     """A manifest or index of the store, parsed."""
     return parse_document(store.read_blob(target.digest), target.media_type)
 
 
-def record(store: "Store", reference: Reference, target: Descriptor) -> None:
+def record(store: Store, reference: Reference, target: Descriptor) -> None:
     """Keep the digest under which the registry has it: what `images --digests` shows."""
     store.publish([f"{reference.repository}@{target.digest}"], target)

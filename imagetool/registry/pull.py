@@ -4,8 +4,9 @@ Blobs and layers that the store has are not fetched. Two pulls at once, in whate
 that somebody else is fetching is waited for. What came before a cut or a kill is kept and resumed from.
 """
 
+from __future__ import annotations
+
 import logging
-from typing import TYPE_CHECKING
 
 import trio
 
@@ -20,6 +21,7 @@ from imagetool.registry.repository import Document, Repository
 from imagetool.registry.transfer import fetch, small_blob, tasks
 from imagetool.spec import Config, Descriptor, Index, Manifest, Platform, parse_document
 from imagetool.store.limits import LIMITS, Limits
+from unionfs.annotations import TYPE_CHECKING
 from unionfs.namedtuple import NamedTuple
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class Pulled(NamedTuple):
 
 
 async def pull(
-    store: "Store",
+    store: Store,
     reference: Reference,
     remote: Remote,
     options: Options = DEFAULTS,
@@ -87,7 +89,7 @@ async def pull(
     return Pulled(target, manifest, changed or fetched)
 
 
-def _publish(store: "Store", names: list[str], target: Descriptor) -> bool:
+def _publish(store: Store, names: list[str], target: Descriptor) -> bool:
     """Whether a name means something else than before."""
     before = {ref.name: ref.target.digest for ref in store.references()}
     if all(before.get(name) == target.digest for name in names):
@@ -96,7 +98,7 @@ def _publish(store: "Store", names: list[str], target: Descriptor) -> bool:
     return True
 
 
-def _known(store: "Store", name: str) -> Document | None:
+def _known(store: Store, name: str) -> Document | None:
     """What the name means here up to now."""
     for ref in store.references():
         if ref.name == name and store.has_blob(ref.target):
@@ -105,7 +107,7 @@ def _known(store: "Store", name: str) -> Document | None:
 
 
 async def _first_of(
-    jobs: "list[Job]", wanted: str, known: Document | None
+    jobs: list[Job], wanted: str, known: Document | None
 ) -> tuple[Descriptor, Descriptor | None]:
     """From the first place that has all of it. When none has, the error of the last: the registry itself.
 
@@ -131,7 +133,7 @@ class Job:
     """One pull from one repository. `fetched`: whether any layer or manifest came over the network."""
 
     def __init__(
-        self, store: "Store", lease: "Lease", repository: Repository, options: Options, progress: Progress
+        self, store: Store, lease: Lease, repository: Repository, options: Options, progress: Progress
     ) -> None:
         self._store = store
         self._lease = lease
@@ -259,7 +261,7 @@ class Job:
             return await self._bring(layer, diff_id)  # what an earlier try left was damaged, and is forgotten
         return True
 
-    async def _download(self, layer: Descriptor, ingest: "Ingest") -> None:
+    async def _download(self, layer: Descriptor, ingest: Ingest) -> None:
         short = digests.short(layer.digest)
         progress = self._progress
         progress.state(short, "Downloading", layer.size)

@@ -4,9 +4,10 @@ What was pulled goes out byte for byte. Layers that were made here may lie uncom
 are compressed once, reproducibly, and the image keeps that form, so that the next push sends nothing.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 import trio
 
@@ -22,6 +23,7 @@ from imagetool.registry.repository import Repository
 from imagetool.registry.transfer import tasks
 from imagetool.registry.upload import Source, Uploader
 from imagetool.spec import Descriptor, Index, Manifest, parse_document
+from unionfs.annotations import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imagetool.store.store import Store
@@ -31,7 +33,7 @@ DEFAULTS = Options()
 
 
 async def push(
-    store: "Store",
+    store: Store,
     reference: Reference,
     remote: Remote,
     options: Options = DEFAULTS,
@@ -57,7 +59,7 @@ class Job:
     """One push to one repository."""
 
     def __init__(
-        self, store: "Store", to: Repository, reference: Reference, options: Options, progress: Progress
+        self, store: Store, to: Repository, reference: Reference, options: Options, progress: Progress
     ) -> None:
         self._store = store
         self._to = Uploader(to, options.chunk)
@@ -121,7 +123,7 @@ def _unseen(count: int) -> None:
     """For blobs that have no row."""
 
 
-def _origins(store: "Store", to: Reference) -> dict[Digest, str]:
+def _origins(store: Store, to: Reference) -> dict[Digest, str]:
     """Layer -> a repository of the same registry from which, or to which, it was transferred before."""
     found: dict[Digest, str] = {}
     prefix = f"{to.domain}/"
@@ -133,7 +135,7 @@ def _origins(store: "Store", to: Reference) -> dict[Digest, str]:
     return found
 
 
-def _all_layers(store: "Store", target: Descriptor) -> Iterator[Descriptor]:
+def _all_layers(store: Store, target: Descriptor) -> Iterator[Descriptor]:
     try:
         document = outgoing.document(store, target)
     except ImageToolError:

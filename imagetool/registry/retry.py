@@ -3,16 +3,18 @@
 Bounded in number and in time: a server that asks for more patience than there is gets an error that says so.
 """
 
+from __future__ import annotations
+
 import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 import trio
 
 from imagetool.errors import RegistryError
 from imagetool.registry.errors import Busy, TransportError, clean
+from unionfs.annotations import TypeVar
 from unionfs.namedtuple import NamedTuple
 
 T = TypeVar("T")

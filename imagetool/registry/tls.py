@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from imagetool.errors import UsageError
+from unionfs.annotations import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import ssl

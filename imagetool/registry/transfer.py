@@ -4,10 +4,11 @@ The socket is read on the loop, the store is fed in threads, and a channel of tw
 the slower of the two is the bound, and memory does not depend on a layer's size.
 """
 
+from __future__ import annotations
+
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
-from typing import Protocol
 
 import trio
 
@@ -18,6 +19,7 @@ from imagetool.registry.errors import TransportError
 from imagetool.registry.repository import Download, Repository
 from imagetool.registry.retry import Policy, pause, retrying
 from imagetool.spec import MAX_DOCUMENT, Descriptor
+from unionfs.annotations import Protocol
 
 PIECE = 1 << 20  # bytes that go to a thread at once: fewer would pay for the change of threads
 AHEAD = 2  # pieces that wait for the store

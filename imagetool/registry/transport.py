@@ -5,12 +5,13 @@ given for and to no other: a redirect to another origin loses it, one from https
 Every wait has a limit, so a peer that stalls becomes a TransportError.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from types import TracebackType
-from typing import Self
 
 import httpcore2
 import trio
@@ -22,6 +23,7 @@ from imagetool.registry.failures import deadline, mapped
 from imagetool.registry.retry import TRANSIENT, Policy
 from imagetool.registry.tls import Certificates
 from imagetool.registry.urls import PORTS, Origin, Url
+from unionfs.annotations import Self
 from unionfs.namedtuple import NamedTuple
 
 MAX_REDIRECTS = 10  # as Go's client and curl's usual limit

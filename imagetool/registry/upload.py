@@ -4,8 +4,9 @@ A blob is sent in one PUT, or in chunks where the caller or the registry (413) w
 broke begins again: what a registry keeps of one differs from registry to registry.
 """
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator, Callable
-from typing import BinaryIO
 from urllib.parse import urlencode
 
 import trio
@@ -21,6 +22,7 @@ from imagetool.registry.retry import pause
 from imagetool.registry.transport import Body, check_status
 from imagetool.registry.urls import Url
 from imagetool.spec import Descriptor
+from unionfs.annotations import BinaryIO
 from unionfs.namedtuple import NamedTuple
 
 READ = 1 << 20  # bytes of a blob in memory at once
@@ -106,7 +108,7 @@ class Uploader:
         )
         _check_digest(answer.response.header("docker-content-digest"), descriptor.digest, str(self._to))
 
-    async def _send(self, source: Source, session: Session, chunk: int, sent: "Sent") -> None:
+    async def _send(self, source: Source, session: Session, chunk: int, sent: Sent) -> None:
         url, start, size = session.url, 0, source.descriptor.size
         chunk = max(chunk, session.smallest) if chunk else 0
         while chunk and start < size:
@@ -133,7 +135,7 @@ class Uploader:
             int(smallest[:12]) if smallest.isascii() and smallest.isdigit() else 0,
         )
 
-    async def _patch(self, source: Source, url: Url, start: int, end: int, sent: "Sent") -> Url:
+    async def _patch(self, source: Source, url: Url, start: int, end: int, sent: Sent) -> Url:
         what = f"upload of {source.descriptor.digest} to {self._to}"
         headers = (OCTETS, ("Content-Range", f"{start}-{end - 1}"))
         body = file_body(source, start, end, sent)
@@ -144,7 +146,7 @@ class Uploader:
             check_status(answer, await answer.read(READ), what, ACCEPTED, registry.name)
             return _location(answer.url, answer.header("location"), self._to)
 
-    async def _finish(self, source: Source, url: Url, start: int, sent: "Sent") -> None:
+    async def _finish(self, source: Source, url: Url, start: int, sent: Sent) -> None:
         digest, size = source.descriptor.digest, source.descriptor.size
         what = f"upload of {digest} to {self._to}"
         body = file_body(source, start, size, sent)

@@ -8,10 +8,10 @@ import os
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol
 
 from imagetool.errors import Malformed, NotFound
 from imagetool.runtime.errors import SandboxError
+from unionfs.annotations import Any, Protocol
 from unionfs.namedtuple import NamedTuple
 
 StrPath = str | os.PathLike[str]

@@ -10,9 +10,9 @@ import errno
 import os
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from imagetool.runtime.errors import SandboxError
+from unionfs.annotations import Any
 from unionfs.namedtuple import NamedTuple
 
 ROOT = "/sys/fs/cgroup"

@@ -18,10 +18,10 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from importlib.util import find_spec
 from types import ModuleType
-from typing import IO, Any, cast
 
 from imagetool.runtime import leases, linux
 from imagetool.runtime.errors import NetworkError
+from unionfs.annotations import IO, Any, cast
 
 
 def _without_contents(name: str) -> None:
@@ -227,7 +227,7 @@ class _Rules:
         with suppress(FileNotFoundError):
             pipe = subprocess.PIPE
             self._nft = subprocess.Popen(["nft", "-f", "-"], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-            stdin = cast(IO[str], self._nft.stdin)
+            stdin = cast("IO[str]", self._nft.stdin)
             stdin.write(rules)
             stdin.close()
 
@@ -235,7 +235,7 @@ class _Rules:
         """Why the rules are not in force; "" if they are."""
         if self._nft is None:
             return "nft is not installed (package nftables)"
-        error = cast(IO[str], self._nft.stderr).read().strip().partition("\n")[0]
+        error = cast("IO[str]", self._nft.stderr).read().strip().partition("\n")[0]
         return error or "nft failed" if self._nft.wait() else ""
 
 

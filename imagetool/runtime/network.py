@@ -10,12 +10,12 @@ import os
 import subprocess
 from contextlib import suppress
 from types import TracebackType
-from typing import IO, Any, cast
 
 from imagetool.runtime import leases
 from imagetool.runtime.errors import NetworkError
 from imagetool.runtime.leases import Lease
 from unionfs import interpreter
+from unionfs.annotations import IO, Any, cast
 
 BRIDGE = "imagetool0"
 SUBNET = "10.213.0.0/16"
@@ -35,8 +35,8 @@ class Netlink:
             interpreter.command("imagetool.runtime.netlink"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, env=interpreter.environment(),
         )  # fmt: skip
-        self._in, self._out = cast(IO[str], self._process.stdin), cast(IO[str], self._process.stdout)
-        self._errors = cast(IO[str], self._process.stderr)
+        self._in, self._out = cast("IO[str]", self._process.stdin), cast("IO[str]", self._process.stdout)
+        self._errors = cast("IO[str]", self._process.stderr)
 
     def __enter__(self) -> Netlink:
         return self

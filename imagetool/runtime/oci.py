@@ -16,12 +16,12 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from imagetool.runtime import linux
 from imagetool.runtime.base import Container, Stdio, StrPath, load_spec, unusable
 from imagetool.runtime.cgroups import Cgroup
 from imagetool.runtime.errors import CommandNotFound, NotExecutable, SandboxError
+from unionfs.annotations import Any
 
 _NOT_FOUND = ("executable file", "no such file or directory")
 _VARIABLES = ("PATH", "HOME", "TMPDIR", "XDG_RUNTIME_DIR", "LD_LIBRARY_PATH")

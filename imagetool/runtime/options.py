@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from imagetool.errors import UsageError
 from imagetool.runtime.devices import Device
+from unionfs.annotations import Any
 from unionfs.namedtuple import NamedTuple
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}

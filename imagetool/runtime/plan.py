@@ -7,13 +7,13 @@ config-linux.md). What could not be isolated is said in `Plan.notes`, one senten
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from imagetool.errors import UsageError
 from imagetool.runtime import capabilities, defaults
 from imagetool.runtime.devices import Node
 from imagetool.runtime.options import ImageDefaults, Mount, Resources, RunOptions
 from imagetool.runtime.users import User
+from unionfs.annotations import Any
 from unionfs.namedtuple import NamedTuple
 
 Spec = dict[str, Any]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from imagetool.errors import UsageError
+from unionfs.annotations import TYPE_CHECKING
 from unionfs.namedtuple import NamedTuple
 
 if TYPE_CHECKING:

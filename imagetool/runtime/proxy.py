@@ -12,13 +12,13 @@ import queue
 import socket
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import trio
 
 from imagetool.runtime import linux
 from imagetool.runtime.errors import NetworkError
 from imagetool.runtime.ports import Port
+from unionfs.annotations import Any
 from unionfs.namedtuple import NamedTuple
 
 _CHUNK = 1 << 16

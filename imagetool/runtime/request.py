@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from imagetool.errors import Malformed
 from imagetool.runtime import capabilities, defaults, linux
+from unionfs.annotations import Any
 
 Request = dict[str, Any]
 

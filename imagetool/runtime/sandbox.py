@@ -15,12 +15,12 @@ import socket
 import struct
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 from imagetool.runtime import cgroups, linux, request, sealed, userns, wire
 from imagetool.runtime.base import Container, Stdio, StrPath, load_spec
 from imagetool.runtime.cgroups import Cgroup
 from imagetool.runtime.errors import CommandNotFound, NotExecutable, SandboxError
+from unionfs.annotations import Any
 from unionfs.namedtuple import NamedTuple
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))

@@ -11,10 +11,10 @@ import importlib
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from imagetool.errors import UsageError
 from imagetool.runtime.errors import SandboxError
+from unionfs.annotations import Any
 
 _BINDINGS = ("seccomp", "pyseccomp")
 _PLAIN = {"SCMP_ACT_ALLOW": "ALLOW", "SCMP_ACT_LOG": "LOG", "SCMP_ACT_TRAP": "TRAP", "SCMP_ACT_KILL": "KILL",

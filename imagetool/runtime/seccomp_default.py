@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Collection
-from typing import Any
+
+from unionfs.annotations import Any
 
 
 def _words(text: str) -> list[str]:

@@ -14,9 +14,9 @@ import termios
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from imagetool.errors import UsageError
+from unionfs.annotations import Any
 from unionfs.namedtuple import NamedTuple
 
 DEFAULT_DETACH = "ctrl-p,ctrl-q"

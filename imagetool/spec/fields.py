@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from imagetool import digest as digests
 from imagetool.digest import Digest
 from imagetool.errors import Malformed
+from unionfs.annotations import Any
 
 Json = Any  # what json.loads gives: the one place where a type is not known
 

@@ -6,9 +6,9 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import AnyStr, BinaryIO
 
 from imagetool.errors import NoSpace, StoreError
+from unionfs.annotations import AnyStr, BinaryIO
 from unionfs.namedtuple import NamedTuple
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from imagetool import compression as compressions
 from imagetool.digest import Digest, Verifier
@@ -20,6 +19,7 @@ from imagetool.store import disk, layers
 from imagetool.store.layerwriter import LayerWriter
 from imagetool.store.limits import Limits
 from imagetool.store.pipeline import Stage
+from unionfs.annotations import TYPE_CHECKING
 from unionfs.namedtuple import NamedTuple
 
 if TYPE_CHECKING:

@@ -8,10 +8,9 @@ with its owner, or with the last child that inherited `fileno()`; the next lease
 from __future__ import annotations
 
 import os
-import threading
+from _thread import allocate_lock
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from imagetool import digest as digests
 from imagetool.digest import Digest
@@ -20,6 +19,7 @@ from imagetool.store import disk
 from imagetool.store.layout import Layout
 from imagetool.store.limits import LIMITS, Limits, require_space
 from imagetool.store.lock import locked, try_lock
+from unionfs.annotations import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imagetool.store.ingest import Ingest
@@ -34,7 +34,7 @@ class Lease:
         self.layout = layout
         self.name = f"{PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
         self._files = 0
-        self._counting = threading.Lock()
+        self._counting = allocate_lock()
         with disk.errors("cannot lock the store"), locked(layout.lock("gc"), shared=True):
             fd = try_lock(layout.lock(self.name))
         assert fd is not None  # nobody else knows the name

@@ -7,7 +7,8 @@ one piece needs no thread: to hand it over and back takes longer than most stage
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+
+from unionfs.annotations import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from queue import Queue

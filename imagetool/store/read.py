@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import BinaryIO
 
 from imagetool import mediatypes
 from imagetool.digest import Digest, Verifier
@@ -13,6 +12,7 @@ from imagetool.spec import MAX_DOCUMENT, Config, Descriptor, Index, Manifest, Pl
 from imagetool.store import disk, layers
 from imagetool.store.layout import Layout
 from imagetool.store.summary import Facts
+from unionfs.annotations import BinaryIO
 from unionfs.namedtuple import NamedTuple
 
 

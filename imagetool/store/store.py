@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
 
 from imagetool import reference
 from imagetool.digest import Digest
@@ -22,6 +21,7 @@ from imagetool.store.lock import locked
 from imagetool.store.read import Image
 from imagetool.store.refs import Ref, References
 from imagetool.store.summary import Facts, Summary
+from unionfs.annotations import BinaryIO
 
 _Write = Callable[[References], None]
 

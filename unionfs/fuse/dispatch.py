@@ -9,9 +9,9 @@ import errno
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 from unionfs import journal
+from unionfs.annotations import TYPE_CHECKING
 from unionfs.errors import SetupError
 from unionfs.fuse import abi
 from unionfs.fuse import opcodes as op

@@ -4,7 +4,9 @@ Values and names are those of the kernel's include/uapi/linux/fuse.h, protocol 7
 INIT flags beyond bit 31 travel in a second word; here they are one 64-bit mask.
 """
 
-from typing import Final
+from __future__ import annotations
+
+from unionfs.annotations import Final
 
 LOOKUP: Final = 1
 FORGET: Final = 2

@@ -20,10 +20,10 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any
 
 import pyfuse3
 
+from unionfs.annotations import TYPE_CHECKING, Any
 from unionfs.errors import SetupError
 from unionfs.fuse.options import ServerOptions
 from unionfs.fuse.pyfuse_handlers import Handlers

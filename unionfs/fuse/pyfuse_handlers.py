@@ -10,11 +10,11 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pyfuse3
 from pyfuse3 import EntryAttributes, FileInfo, RequestContext, SetattrFields, StatvfsData
 
+from unionfs.annotations import TYPE_CHECKING
 from unionfs.fuse.contents import pread_all
 from unionfs.fuse.opens import for_writing
 from unionfs.fuse.options import ServerOptions

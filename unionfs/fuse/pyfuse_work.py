@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
 
 import trio
+
+from unionfs.annotations import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from unionfs.copyup import CopyUp

@@ -24,8 +24,8 @@ import os
 import select
 from collections.abc import Callable
 from time import perf_counter
-from typing import TYPE_CHECKING
 
+from unionfs.annotations import TYPE_CHECKING
 from unionfs.errors import SetupError
 from unionfs.fuse import abi
 from unionfs.fuse import opcodes as op

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
+from unionfs.annotations import TYPE_CHECKING, Any
 from unionfs.fuse.abi import FOREVER, Buffer, Head, Valid
 from unionfs.namedtuple import NamedTuple
 

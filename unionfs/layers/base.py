@@ -8,8 +8,8 @@ them back, and never looks inside.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Protocol
 
+from unionfs.annotations import Protocol
 from unionfs.model import Attr, Mark
 from unionfs.namedtuple import NamedTuple
 

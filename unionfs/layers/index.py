@@ -87,7 +87,7 @@ class Image(NamedTuple):
 
     def parts(self, tar: TarId) -> list[bytes | bytearray]:
         """The bytes of the index file, in order."""
-        from hashlib import blake2b
+        from unionfs.blake2 import blake2b
 
         digest = blake2b(digest_size=32)
         for part in self:
@@ -177,7 +177,7 @@ class Index:
 
     def verify(self) -> bool:
         """Whether every byte is as it was written. Reads the whole index."""
-        from hashlib import blake2b
+        from unionfs.blake2 import blake2b
 
         digest = blake2b(digest_size=32)
         for at in range(HEADER.size, self.size, 1 << 20):

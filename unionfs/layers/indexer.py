@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Protocol
 
+from unionfs.annotations import Protocol
 from unionfs.errors import LayerError
 from unionfs.layers import index
 from unionfs.layers.tarstream import TarStream

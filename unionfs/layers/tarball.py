@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from errno import EINVAL, ENOENT
 from itertools import chain
 from struct import Struct
-from typing import Any
 
+from unionfs.annotations import Any
 from unionfs.errors import LayerError, UnionError
 from unionfs.layers import index as fmt
 from unionfs.layers.base import Entry, Source

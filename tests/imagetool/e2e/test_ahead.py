@@ -25,7 +25,8 @@ from imagetool.__main__ import main
 leave, here = os._exit, os.getpid()
 def tell(status):
     if os.getpid() == here:
-        print(sorted({"click", "imagetool.containers.commit"} & set(sys.modules)))
+        slow = {"click", "typing", "threading", "_hashlib", "imagetool.containers.commit"}
+        print(sorted(slow & set(sys.modules)))
         sys.stdout.flush()
     leave(status)
 os._exit = tell
