@@ -6,6 +6,7 @@ To load it takes 3 ms, a twentieth of a short command, and most commands hash no
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib import import_module
 
 from unionfs.annotations import Any
@@ -54,10 +55,17 @@ class Sha256:
 
 def _chosen(size: int) -> Any:
     """What makes a hash object for so many bytes."""
-    if size <= _SMALL and "_hashlib" not in sys.modules:
-        for name in ("_sha2", "_sha256"):  # the first since Python 3.12
-            try:
-                return import_module(name).sha256
-            except ImportError:
-                continue
+    if size <= _SMALL and "_hashlib" not in sys.modules and (own := _own()) is not None:
+        return own
     return import_module("hashlib").sha256
+
+
+@cache
+def _own() -> Any:
+    """Python's; None where it was built without it."""
+    for name in ("_sha256", "_sha2"):  # the other since Python 3.12
+        try:
+            return import_module(name).sha256
+        except ImportError:
+            continue
+    return None

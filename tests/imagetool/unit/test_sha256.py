@@ -23,7 +23,9 @@ EDGE = sha256._SMALL
 def test_a_stream_has_the_digest_of_its_bytes(
     sizes: list[int], loaded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not loaded:
+    if loaded:
+        monkeypatch.setitem(sys.modules, "_hashlib", sys)
+    else:
         monkeypatch.delitem(sys.modules, "_hashlib")
     found, pieces = Sha256(), [bytes([at]) * size for at, size in enumerate(sizes)]
     for piece in pieces:
@@ -62,4 +64,6 @@ def test_a_python_without_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_sha2", "_sha256"):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "_hashlib")
+    monkeypatch.setattr(sha256, "_own", sha256._own.__wrapped__)
+    assert sha256._own() is None
     assert sha256.of(b"x") == hashlib.sha256(b"x").hexdigest()
