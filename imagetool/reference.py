@@ -23,11 +23,12 @@ OFFICIAL = "library/"
 DEFAULT_TAG = "latest"
 NAME_MAX = 255
 
+# As texts: re compiles what a command uses, and keeps it.
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
-_DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
-_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
-_TAG = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
-_ID = re.compile(r"[0-9a-f]{64}")
+_DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_TAG = r"(?a:[\w][\w.-]{0,127})"
+_ID = r"[0-9a-f]{64}"
 
 
 class Reference(NamedTuple):
@@ -65,7 +66,7 @@ class Reference(NamedTuple):
 
     def with_tag(self, tag: str) -> Reference:
         """The same repository under a tag, without a digest; InvalidReference for a bad tag."""
-        if not _TAG.fullmatch(tag):
+        if not re.fullmatch(_TAG, tag):
             raise _invalid(f"{self.familiar_repository}:{tag}", "a tag is letters, digits, '_', '.' and '-'")
         return self._replace(tag=tag, digest=None)
 
@@ -85,7 +86,7 @@ def parse(text: str) -> Reference:
     name, digest = _split_digest(text)
     name, tag = _split_tag(text, name)
     domain, path = _split_domain(name)
-    if _ID.fullmatch(name):
+    if re.fullmatch(_ID, name):
         raise _invalid(text, "a 64-digit ID cannot be a name")
     _check_name(text, domain, path)
     return Reference(domain, path, tag, digest)
@@ -120,7 +121,7 @@ def _split_tag(text: str, name: str) -> tuple[str, str | None]:
     colon = name.rfind(":")
     if colon <= slash:
         return name, None
-    if not _TAG.fullmatch(name[colon + 1 :]):
+    if not re.fullmatch(_TAG, name[colon + 1 :]):
         raise _invalid(text, "a tag is 1 to 128 letters, digits, '_', '.' and '-'")
     return name[:colon], name[colon + 1 :]
 
@@ -140,19 +141,19 @@ def _split_domain(name: str) -> tuple[str, str]:
 
 
 def _check_name(text: str, domain: str, path: str) -> None:
-    if not _DOMAIN.fullmatch(domain):
+    if not re.fullmatch(_DOMAIN, domain):
         raise _invalid(text, f"{domain!r} is not a host name with an optional port")
     for component in path.split("/"):
         if not component or component == "" or path == OFFICIAL:
             raise _invalid(text, "a part of the name is empty")
-        if not _COMPONENT.fullmatch(component):
+        if not re.fullmatch(_COMPONENT, component):
             raise _invalid(text, _component_hint(component))
     if len(domain) + 1 + len(path) > NAME_MAX:
         raise _invalid(text, f"a name has at most {NAME_MAX} characters")
 
 
 def _component_hint(component: str) -> str:
-    if component != component.lower() and _COMPONENT.fullmatch(component.lower()):
+    if component != component.lower() and re.fullmatch(_COMPONENT, component.lower()):
         return f"a repository is written in lower case: {component.lower()}"
     return f"{component!r} is not letters a-z and digits joined by '.', '_', '__' or '-'"
 

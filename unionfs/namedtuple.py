@@ -2,7 +2,8 @@
 
 typing compiles every annotation in order to check it, and collections a `__new__` for each class, which together take
 200 µs for a class of five fields; a command imports a hundred such classes, uses half of them, and else is over in
-60 ms. Here the type checker has checked the annotations before, and `__new__` is compiled when it is first wanted.
+60 ms. Here the type checker has checked the annotations before, and `__new__` is compiled where more than a few
+are made.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ else:
     from types import CodeType, FunctionType
 
     _new = tuple.__new__
+    _FEW = 6  # that many of a class are made before a `__new__` for it pays
 
     @cache
     def _code(count: int) -> CodeType:
@@ -32,6 +34,12 @@ else:
 
         def __new__(_cls, *args, **kwargs):
             own = next(each for each in _cls.__mro__ if "_fields" in vars(each))
+            if own._few:
+                own._few -= 1
+                given = dict(zip(own._fields, args, strict=False))
+                values = {**own._field_defaults, **given, **kwargs}
+                if len(values) == len(own._fields) >= len(args) and given.keys().isdisjoint(kwargs):
+                    return _new(_cls, map(values.__getitem__, own._fields))
             code = _code(len(own._fields)).replace(co_varnames=("_cls", *own._fields))
             made = FunctionType(code, {"_new": _new}, "__new__", tuple(own._field_defaults.values()))
             own.__new__ = staticmethod(made)
@@ -66,7 +74,13 @@ else:
             defaults = {field: body.pop(field) for field in fields if field in body}
             if tuple(defaults) != fields[len(fields) - len(defaults) :]:
                 raise TypeError(f"{name}: a field without a default follows one that has one")
-            own = {"__slots__": (), "_fields": fields, "__match_args__": fields, "_field_defaults": defaults}
+            own = {
+                "__slots__": (),
+                "_fields": fields,
+                "__match_args__": fields,
+                "_field_defaults": defaults,
+                "_few": _FEW,
+            }
             getters = {field: _tuplegetter(at, f"Field {at}") for at, field in enumerate(fields)}
             return type(name, (_Fields,), own | getters | body)
 

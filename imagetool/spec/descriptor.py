@@ -12,7 +12,7 @@ from imagetool.errors import Malformed, UsageError
 from imagetool.spec.fields import Fields, Json, compact, extra
 from unionfs.namedtuple import NamedTuple
 
-_PART = re.compile(r"[A-Za-z0-9_.-]+")
+_PART = r"[A-Za-z0-9_.-]+"  # compiled when it is wanted
 
 EMPTY: Mapping[str, Json] = MappingProxyType({})
 
@@ -81,7 +81,7 @@ class Platform(NamedTuple):
         parts = text.split("/")
         if len(parts) == 1:
             parts = [parts[0], "amd64"] if parts[0] in ("windows", "linux") else ["linux", parts[0]]
-        if len(parts) > 3 or not all(_PART.fullmatch(part) for part in parts):
+        if len(parts) > 3 or not all(re.fullmatch(_PART, part) for part in parts):
             hint = "write OS/ARCH or OS/ARCH/VARIANT, as in linux/arm64"
             raise UsageError(f"invalid platform {text!r}", hint=hint)
         return Platform(parts[0], parts[1], parts[2] if len(parts) == 3 else "").normalized()

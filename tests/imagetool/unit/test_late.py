@@ -26,7 +26,7 @@ def test_options_with_help_bring_nothing_in() -> None:
     code = """
         option = click.Option(["--x"], help="One line.")
         click.Command("c", params=[option], callback=lambda x: print(x)).main(["--x", "1"], standalone_mode=False)
-        print(sorted({"ast", "platform"} & set(sys.modules)))
+        print(sorted({"ast", "platform", "locale"} & set(sys.modules)))
     """
     assert said(code) == ["1", "[]"]
 
@@ -56,6 +56,17 @@ def test_an_option_can_still_be_a_uuid() -> None:
         print(type(click.UUID("a" * 32)) is uuid.UUID, click.types.uuid.UUID is uuid.UUID)
     """
     assert said(code) == ["True True"]
+
+
+def test_texts_are_those_of_no_catalogue() -> None:
+    code = """
+        print(click.core._("One {x}"), click.core.ngettext("a", "b", 1), click.core.ngettext("a", "b", 2))
+        import gettext
+        print(gettext.NullTranslations.__name__)
+        import gettext
+        print(gettext.__spec__.name)
+    """
+    assert said(code) == ["One {x} a b", "NullTranslations", "gettext"]
 
 
 def test_threads_that_ask_at_once_get_the_same() -> None:
