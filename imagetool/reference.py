@@ -141,7 +141,7 @@ def _split_domain(name: str) -> tuple[str, str]:
 
 
 def _check_name(text: str, domain: str, path: str) -> None:
-    if not re.fullmatch(_DOMAIN, domain):
+    if domain != DEFAULT_DOMAIN and not re.fullmatch(_DOMAIN, domain):
         raise _invalid(text, f"{domain!r} is not a host name with an optional port")
     for component in path.split("/"):
         if not component or component == "" or path == OFFICIAL:

@@ -15,6 +15,7 @@ from imagetool.errors import ImageToolError
 from imagetool.runtime import cgroups
 from imagetool.spec import Descriptor, History, RunConfig
 from imagetool.store import disk
+from imagetool.store.read import Image
 from imagetool.store.store import Store
 from imagetool.units import time_text
 from unionfs.errors import LayerError
@@ -44,7 +45,7 @@ def commit(
             with disk.errors("cannot read the container's files"):
                 rootfs.sync(container.directory)
                 upper = f"{container.directory}/top/upper"
-                pack.pack(upper, ingest.feed, _lowers(store, container), _reading(container, epoch))
+                pack.pack(upper, ingest.feed, _lowers(store, image), _reading(container, epoch))
             blob = ingest.finish()
         assert blob.diff_id is not None
         layer = Descriptor(mediatypes.layer_type(blob.compression), blob.digest, blob.size)
@@ -84,11 +85,12 @@ def _with_options(run: RunConfig, container: Container) -> RunConfig:
     return changed._replace(cmd=asked.command) if asked.command else changed
 
 
-def _lowers(store: Store, container: Container) -> list[Layer]:
+def _lowers(store: Store, image: Image) -> list[Layer]:
     """For what was moved or changed without its data. They are opened, not read."""
     found: list[Layer] = []
     try:
-        for path in rootfs.lowers(store, container.record):
+        store.ensure_layers(image)
+        for path in store.layer_tars(image):
             found.append(open_tar_layer(path))
     except LayerError as error:
         for layer in found:
