@@ -17,15 +17,25 @@ format_option = click.option(
 
 
 def show_rows(
-    rows: Sequence[Row], columns: Sequence[str], titles: Mapping[str, str], template: str | None = None
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    titles: Mapping[str, str],
+    template: str | None = None,
+    *,
+    labels: Sequence[Mapping[str, str]] = (),
 ) -> None:
-    """Prints `columns` of the rows below their `titles`; with a template, what that says."""
+    """Prints `columns` of the rows below their `titles`; with a template, what that says.
+
+    `labels`: those of each row, if they are to have some, for `.Label`.
+    """
     if template is None or template.strip() == "table":
         cells = [[str(row[column]) for column in columns] for row in rows]
         lines = list(table([[titles[column] for column in columns], *cells]))
     else:
         from imagetool import gotemplate
 
+        if labels:
+            rows = [gotemplate.labelled(row, own) for row, own in zip(rows, labels, strict=True)]
         lines = list(gotemplate.rows(template, rows, titles))
     if lines:
         click.echo("\n".join(lines))

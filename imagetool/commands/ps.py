@@ -57,7 +57,8 @@ def command(
         listing.fields(one, full=no_trunc, now=now, image=names[one.id], sizes=sizes.get(one.id))
         for one in found
     ]
-    show_rows(rows, [*listing.COLUMNS, *(["Size"] if size else [])], listing.TITLES, format)
+    columns = [*listing.COLUMNS, *(["Size"] if size else [])]
+    show_rows(rows, columns, listing.TITLES, format, labels=[one.record.labels for one in found])
 
 
 def _chosen(store: Store, filters: tuple[str, ...], *, everything: bool) -> list[Container]:

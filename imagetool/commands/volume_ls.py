@@ -48,4 +48,4 @@ def command(context: Context, quiet: bool, filters: tuple[str, ...], format: str
         }
         for volume in found
     ]
-    show_rows(rows, ["Driver", "Name"], TITLES, format)
+    show_rows(rows, ["Driver", "Name"], TITLES, format, labels=[volume.labels for volume in found])

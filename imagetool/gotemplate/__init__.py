@@ -1,11 +1,12 @@
 """Go templates, as `--format` takes them (Go's text/template, with the functions that Docker adds).
 
-There is no kept library for it. What is left out: define, template and block, and calling methods with arguments.
+There is no kept library for it. What is left out: define, template and block, and methods but those of a `Struct`.
 
     Template('{{.Repository}}:{{.Tag}}').render({"Repository": "debian", "Tag": "12"})
     rows("table {{.ID}}\\t{{.Size}}", values, {"ID": "IMAGE ID"})
 
-A value is what JSON has: dict, list, str, int, float, bool, None. Errors are UsageErrors that show where they are.
+A value is what JSON has: dict, list, str, int, float, bool, None; or a Struct, which has methods. Errors are
+UsageErrors that show where they are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from imagetool.gotemplate.execute import Execution
 from imagetool.gotemplate.parser import parse
-from imagetool.gotemplate.values import to_json
+from imagetool.gotemplate.values import Struct, to_json
 from imagetool.table import table
 from unionfs.annotations import Any
 
@@ -38,7 +39,8 @@ class Template:
 def rows(format: str, values: Iterable[Mapping[str, Value]], headers: Mapping[str, str]) -> Iterator[str]:
     """The lines of a list command: `json`, `table TEMPLATE` with a header, or a template a row.
 
-    `headers` has a title for every field that a row can have; `\\t` and `\\n` are taken as in Docker.
+    `headers` has a title for every field that a row can have; that of a label is the end of its name.
+    `\\t` and `\\n` are taken as in Docker.
     """
     if format.strip() == "json":
         yield from (to_json(dict(value)) for value in values)
@@ -49,6 +51,15 @@ def rows(format: str, values: Iterable[Mapping[str, Value]], headers: Mapping[st
     if not is_table:
         yield from (template.render(value) for value in values)
         return
-    yield from table(
-        [template.render(headers).split("\t"), *(template.render(value).split("\t") for value in values)]
-    )
+    header = Struct(headers, Label=_title)
+    yield from table([template.render(value).split("\t") for value in (header, *values)])
+
+
+def _title(label: str) -> str:
+    """Docker's: `com.example.build-host` -> `build host`."""
+    return label.rpartition(".")[2].replace("-", " ").replace("_", " ")
+
+
+def labelled(fields: Mapping[str, Value], labels: Mapping[str, str]) -> Struct:
+    """A row that `.Label "NAME"` can be asked of; empty for a label that it has not."""
+    return Struct(fields, Label=lambda name: labels.get(name, ""))

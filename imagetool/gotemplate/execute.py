@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from imagetool.errors import LimitExceeded
 from imagetool.gotemplate.functions import FUNCTIONS, Wrong
 from imagetool.gotemplate.lexer import fail
-from imagetool.gotemplate.parser import Block, Call, Jump, Literal, Nodes, Operand, Pipeline, Text
-from imagetool.gotemplate.values import Value, is_struct, kind, show, truth
+from imagetool.gotemplate.parser import Block, Call, Jump, Literal, Method, Nodes, Operand, Pipeline, Text
+from imagetool.gotemplate.values import Struct, Value, is_struct, kind, show, truth
 from unionfs.annotations import Any
 
 OUTPUT_MAX = 64 << 20
@@ -137,6 +137,8 @@ class Execution:
                 return value
             case Operand(start=start, fields=fields, at=at):
                 return self._fields(self._start(start, dot, at), fields, at)
+            case Method(operand=operand, arguments=arguments):
+                return self._method(operand, [self._value(each, dot) for each in arguments] + [*piped], dot)
             case Call():
                 return self._call(node, dot, piped)
         raise AssertionError(node)
@@ -160,6 +162,16 @@ class Execution:
                 fail(self._text, at, f"there is no field {name!r}; there are: {there}")
             value = value.get(name)
         return value
+
+    def _method(self, operand: Operand, arguments: list[Value], dot: Value) -> Value:
+        *fields, name = operand.fields
+        value = self._fields(self._start(operand.start, dot, operand.at), tuple(fields), operand.at)
+        method = value.methods.get(name) if isinstance(value, Struct) else None
+        if method is None:
+            fail(self._text, operand.at, f"'.{name}' is not a function")
+        if len(arguments) != 1 or not isinstance(arguments[0], str):
+            fail(self._text, operand.at, f"'.{name}' takes one text")
+        return method(arguments[0])
 
     def _call(self, call: Call, dot: Value, piped: tuple[Value, ...]) -> Value:
         function, fewest, most = FUNCTIONS[call.name]

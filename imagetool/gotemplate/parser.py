@@ -30,6 +30,13 @@ class Operand(NamedTuple):
     at: int
 
 
+class Method(NamedTuple):
+    """The last field of an operand, called."""
+
+    operand: Operand
+    arguments: tuple[Any, ...]
+
+
 class Call(NamedTuple):
     name: str
     arguments: tuple[Any, ...]
@@ -173,9 +180,11 @@ class _Parser:
             return Call(token.text, self._arguments(depth), token.at)
         operand = self._operand(depth)
         arguments = self._arguments(depth)
-        if arguments or not first:
+        if first and not arguments:
+            return operand
+        if not isinstance(operand, Operand) or not operand.fields:
             fail(self._text, token.at, f"{token.text!r} is not a function")
-        return operand
+        return Method(operand, arguments)
 
     def _arguments(self, depth: int) -> tuple[Any, ...]:
         found: list[Any] = []

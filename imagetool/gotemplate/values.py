@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from unionfs.annotations import Any
 
 Value = Any
+
+
+class Struct(dict[str, Value]):
+    """Fields, and methods of one text beside them: `{{.Label "x"}}`. Printed, it is its fields."""
+
+    def __init__(self, fields: Mapping[str, Value], **methods: Callable[[str], Value]) -> None:
+        super().__init__(fields)
+        self.methods = methods
 
 
 def to_json(value: Value) -> str:

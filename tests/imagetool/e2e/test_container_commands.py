@@ -228,6 +228,7 @@ def test_hosts_name_servers_groups_and_labels(box: Cli) -> None:
     assert out.endswith("nameserver 9.9.9.9\n0 77\n")
     box("create", "--name", "labels", "--label-file", "labels", "--label", "a=2", *BOX, "echo")
     assert json.loads(box("inspect", "-f", "{{json .Config.Labels}}", "labels")) == {"a": "2", "b": ""}
+    assert box("ps", "-a", "--format", '{{.Names}}{{.Label "a"}}{{.Label "c"}}') == "labels2\n"
     assert "'x' is not an IP address" in box.error("run", "--dns", "x", *BOX, "echo")
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagetool.errors import ImageToolError, LimitExceeded, UsageError
-from imagetool.gotemplate import Template, rows, table
+from imagetool.gotemplate import Template, labelled, rows, table
 
 VALUE = {
     "Name": "debian",
@@ -77,6 +77,10 @@ BAD = [
     ("{{index .List 5}}", "index: index 5 is out of range"),
     ('{{lt 1 "a"}}', "lt: cannot compare int with string"),
     ("{{len .N}}", "len: a int has no length"),
+    ('{{.Labels.a "x"}}', "'.a' is not a function"),
+    ('{{.List.Label "x"}}', "'.Label' is not a function"),
+    ('{{. "x"}}', "'.' is not a function"),
+    ('{{1 "x"}}', "'1' is not a function"),
     ("{{upper .N}}", "upper: the argument is a int, not a string"),
     ("{{upper}}", "upper takes 1 arguments, not 0"),
     ("{{range .Name}}{{end}}", "cannot range over a string"),
@@ -154,3 +158,24 @@ def test_rows_of_a_list_command() -> None:
     ]
     assert list(rows("{{.Size}}", values, headers)) == ["78.1MB"]
     assert list(rows("json", values, headers)) == ['{"ID":"97bed23a3497","Size":"78.1MB"}']
+
+
+def test_labels_are_asked_for_by_name() -> None:
+    value = labelled({"Name": "web"}, {"com.example.build-host": "one", "b": "two"})
+    template = '{{.Label "com.example.build-host"}}|{{"b" | .Label}}|{{.Label "none"}}|{{.Label "b" | upper}}'
+    assert Template(template).render(value) == "one|two||TWO"
+    assert Template('{{range $x := .}}{{$.Label "b"}}{{end}}').render(value) == "two"
+    assert Template("{{json .}}").render(value) == '{"Name":"web"}'
+    titles = {"Name": "NAMES"}
+    assert list(rows(r'table {{.Name}}\t{{.Label "com.example.build-host"}}', [value], titles)) == [
+        "NAMES     build host",
+        "web       one",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["{{.Label 1}}", '{{.Label "a" "b"}}', '{{"a" | .Label "b"}}', "{{.Label .}}"]
+)
+def test_a_label_has_one_name(text: str) -> None:
+    with pytest.raises(UsageError, match=r"'\.Label' takes one text"):
+        Template(text).render(labelled({}, {}))
