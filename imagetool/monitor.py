@@ -62,6 +62,7 @@ class Monitor:
         try:
             code = self._live(listener)
         finally:
+            self._let_in(listener)
             listener.close()
             disk.unlink(f"{self._directory}/{frames.SOCKET}")
             if self._record.remove:
@@ -72,6 +73,13 @@ class Monitor:
             client.send(Frame(frames.EXIT, str(code).encode()))
         self._linger()
         rootfs.see_off(upper)
+
+    def _let_in(self, listener: socket.socket) -> None:
+        """Those who have called, and whom nobody has heard yet, hear of the end too."""
+        listener.setblocking(False)
+        with suppress(OSError):
+            while True:
+                self._clients.append(Client(listener.accept()[0]))
 
     def _live(self, listener: socket.socket) -> int:
         delay, restarts = _FIRST_DELAY, 0
@@ -90,7 +98,10 @@ class Monitor:
 
     def _policy(self) -> Restart:
         """As it is now: `update` may have changed it."""
-        found = records.load(self._directory)
+        try:
+            found = records.load(self._directory)
+        except ImageToolError:  # damaged meanwhile
+            found = None
         return (found or self._record).restart
 
     def _once(self, listener: socket.socket, restarts: int) -> int:

@@ -27,6 +27,8 @@ MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 def pytest_configure() -> None:
     """Root's tests mount in a namespace of their own: nothing stays mounted, even if they are killed."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what nohup(1) ignores, servers would ignore too
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell has it for what it starts with `&`
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.geteuid() == 0:
         process.unshare(process.CLONE_NEWNS)
         root = ctypes.c_char_p(b"/")

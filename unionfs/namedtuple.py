@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import NamedTuple as NamedTuple
 else:
     from collections import _tuplegetter
+    from contextlib import suppress
     from functools import cache
     from types import CodeType, FunctionType
 
@@ -23,8 +24,8 @@ else:
     @cache
     def _code(count: int) -> CodeType:
         """A `__new__` for so many fields. To compile one takes longer than to give it other names."""
-        names = ", ".join(f"_{at}" for at in range(count))
-        made: CodeType = eval(f"lambda _cls, {names}: _new(_cls, ({names},))").__code__
+        names = "".join(f"_{at}, " for at in range(count))
+        made: CodeType = eval(f"lambda _cls, {names}: _new(_cls, ({names}))").__code__
         return made
 
     class _Fields(tuple):
@@ -34,12 +35,13 @@ else:
 
         def __new__(_cls, *args, **kwargs):
             own = next(each for each in _cls.__mro__ if "_fields" in vars(each))
-            if own._few:
+            if own._few > 0:
                 own._few -= 1
                 given = dict(zip(own._fields, args, strict=False))
                 values = {**own._field_defaults, **given, **kwargs}
                 if len(values) == len(own._fields) >= len(args) and given.keys().isdisjoint(kwargs):
-                    return _new(_cls, map(values.__getitem__, own._fields))
+                    with suppress(KeyError):  # a field is missing: the right words for it come from below
+                        return _new(_cls, map(values.__getitem__, own._fields))
             code = _code(len(own._fields)).replace(co_varnames=("_cls", *own._fields))
             made = FunctionType(code, {"_new": _new}, "__new__", tuple(own._field_defaults.values()))
             own.__new__ = staticmethod(made)

@@ -27,7 +27,7 @@ def command(
 
     def one(name: str) -> None:
         container = folder.find(context.store, name)
-        if not container.state.running:
+        if container.state.status not in ("running", "restarting"):
             connection, notes = life.start(context.store, container)
             connection.close()
             for note in notes:

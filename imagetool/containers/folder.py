@@ -138,12 +138,17 @@ def change(store: Store, container: Container, edit: Callable[[Record], Record])
 
 @contextmanager
 def holding(container: Container) -> Iterator[None]:
-    """The container's lock: it neither runs nor starts meanwhile. Conflict while somebody has it."""
+    """The container's lock: it neither runs nor starts meanwhile. Conflict while somebody has it; NotFound."""
     with disk.errors("cannot lock the container"):
-        lock = take_lock(f"{container.directory}/running")
+        try:
+            lock = take_lock(f"{container.directory}/running")
+        except FileNotFoundError:
+            raise NotFound(f"No such container: {container.name}", hint="it has just been removed") from None
     if lock is None:
         raise Conflict(f"container {container.id[:12]} is in use", hint="try again when it has stopped")
     try:
+        with suppress(ImageToolError):  # a full disk keeps nobody from removing
+            states.settle(container.directory)
         yield
     finally:
         os.close(lock)

@@ -150,14 +150,20 @@ def wait(container: Container) -> int:
 
 def remove(store: Store, container: Container, *, force: bool, volumes: bool = False) -> None:
     """Conflict while it runs, unless forced. `volumes`: the unnamed ones go too, as at an end with --rm."""
+    end = time.monotonic() + _PATIENCE
     while (found := _settled(store, container.id)) is not None and _lives(found):
-        if not force:
+        if not force or time.monotonic() > end:
             status = listing.state_word(found.state)
             text = f"cannot remove container {found.name}: container is {status}"
             raise Conflict(text, hint="stop it first, or use --force")
         stop(found, seconds=None, number=int(signal.SIGKILL))
-    if found is not None:
+    if found is None:
+        return
+    try:
         folder.remove(store, found, volumes=volumes or found.record.remove)
+    except NotFound:  # somebody else was quicker
+        if not force:
+            raise
 
 
 def _settled(store: Store, container_id: str) -> Container | None:
@@ -202,6 +208,8 @@ def _end_alone(container: Container, number: int, seconds: float | None) -> None
 
 def _signal_alone(container: Container, number: int) -> None:
     """To that very process: the descriptor is taken before it is looked at."""
+    if not container.state.pid:
+        return
     with suppress(ProcessLookupError):
         fd = os.pidfd_open(container.state.pid)
         try:

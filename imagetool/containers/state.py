@@ -14,6 +14,7 @@ from imagetool.store import disk
 from unionfs.namedtuple import NamedTuple
 
 FILE = "state.json"
+_UNSEEN = "its end was seen by nobody: its monitor had been killed, or the machine stopped"
 LOST = 255  # the exit code of a container whose end nobody saw, as Docker has it
 
 
@@ -49,10 +50,10 @@ def read(directory: str) -> State:
 
 
 def seen(directory: str, *, watched: bool) -> State:
-    """As it is. `watched`: somebody holds the container's lock, as its monitor does, which will record its end."""
+    """As it is: one that runs has a process. `watched`: somebody holds the container's lock, as its monitor does."""
     found = read(directory)
-    if found.running and not watched and not is_alive(found.pid, found.started):
-        text = "its end was seen by nobody: its monitor had been killed, or the machine stopped"
+    if found.running and not is_alive(found.pid, found.started):
+        text = "its end is being recorded" if watched else _UNSEEN
         return found._replace(status="exited", exit_code=LOST, pid=0, address="", ports=(), error=text)
     if found.status == "restarting" and not watched:
         return found._replace(status="exited", pid=0)
@@ -66,6 +67,13 @@ def write(directory: str, state: State) -> None:
         with open(temporary, "w") as file:
             json.dump(state._asdict(), file)
         os.rename(temporary, f"{directory}/{FILE}")
+
+
+def settle(directory: str) -> None:
+    """Records what is true, for whoever holds the lock and is no monitor: it neither runs nor will."""
+    judged = seen(directory, watched=False)
+    if judged != read(directory):
+        write(directory, judged)
 
 
 def is_alive(pid: int, started: str) -> bool:

@@ -65,6 +65,30 @@ def test_too_few_and_too_many_are_refused(given: tuple[Any, ...]) -> None:
         Point(*given)
 
 
+@pytest.mark.parametrize(
+    "given", [((1,), {"q": 3}), ((1,), {"x": 2}), ((), {"y": 1}), ((), {"y": 1, "q": 2})]
+)
+def test_wrong_names_are_refused_by_the_first_as_by_any(given: tuple[Any, dict[str, Any]]) -> None:
+    class Pair(NamedTuple):
+        x: int
+        y: int = 0
+
+    for _ in range(10):
+        with pytest.raises(TypeError):
+            Pair(*given[0], **given[1])
+    assert [Pair(1), Pair(1, 2), Pair(y=3, x=1)] * 5 == [(1, 0), (1, 2), (1, 3)] * 5
+
+
+def test_a_class_may_have_no_fields() -> None:
+    class Nothing(NamedTuple):
+        pass
+
+    assert [Nothing() for _ in range(10)] == [()] * 10
+    for _ in range(10):
+        with pytest.raises(TypeError):
+            Nothing(*[1])
+
+
 def test_a_default_before_a_field_without_one_is_refused() -> None:
     with pytest.raises(TypeError, match="a field without a default"):
         exec("class Wrong(NamedTuple):\n    a: int = 1\n    b: int\n", {"NamedTuple": NamedTuple})

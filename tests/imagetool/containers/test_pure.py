@@ -196,7 +196,8 @@ def test_a_state_is_believed_while_its_process_lives(tmp_path: Path) -> None:
     states.write(str(tmp_path), own._replace(started="another time"))
     found = states.seen(str(tmp_path), watched=False)
     assert (found.status, found.exit_code) == ("exited", LOST)
-    assert states.seen(str(tmp_path), watched=True).running  # its monitor will write down the true end
+    ending = states.seen(str(tmp_path), watched=True)  # its monitor will write down the true end
+    assert (ending.status, ending.pid, ending.error) == ("exited", 0, "its end is being recorded")
 
 
 def test_a_process_that_has_ended_and_was_not_waited_for_is_no_process() -> None:

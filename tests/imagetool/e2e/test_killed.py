@@ -5,17 +5,21 @@ UNIONFS_KILL_SECONDS says for how long processes are killed at random; 15, and 3
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import random
 import signal
 import subprocess
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from glob import glob
 from pathlib import Path
 
 import pytest
 
+from imagetool.containers.state import State
 from tests.imagetool.e2e.containers import BOX, FOREVER, column, monitor_of, processes, traces
 from tests.support.imagetool import PROGRAM, Cli
 from tests.support.process import wait_until
@@ -135,13 +139,73 @@ def test_removed_between_an_end_and_a_restart(box: Cli) -> None:
     os.kill(monitor, signal.SIGSTOP)
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: is_over(pid), 10, "its end")
-    assert column(box, "State") == "running"
     removal = subprocess.Popen([*PROGRAM, "rm", "-f", box("ps", "-aq").strip()], env=box.env)
     with suppress(subprocess.TimeoutExpired):
         removal.wait(0.5)
     os.kill(monitor, signal.SIGCONT)
     assert removal.wait(30) == 0
     assert box("ps", "-aq") == ""
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Somebody has a container's lock, and is no monitor."""
+    with open(directory / "running", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def test_the_id_of_a_process_that_is_anothers_by_now(box: Cli) -> None:
+    """After a crash, while the container is started: nobody takes the other process for it."""
+    made = box("run", "-d", "--name", "old", "busybox", *FOREVER).strip()
+    directory, pid = box.root / "containers" / made, int(box("inspect", "-f", "{{.State.Pid}}", "old"))
+    os.kill(monitor_of(box), signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: is_over(pid), 10, "its end")
+    with subprocess.Popen(["sleep", "60"]) as other, locked(directory):
+        state = json.loads((directory / "state.json").read_text()) | {"pid": other.pid}
+        (directory / "state.json").write_text(json.dumps(state))
+        for words in (
+            ["exec", "old", "true"],
+            ["top", "old"],
+            ["run", "--rm", "--network", "container:old", "busybox", "true"],
+        ):
+            assert "not run" in box.run(*words, code=125).stderr
+        box("stop", "-t", "0", "old")
+        box.run("kill", "old", code=125)
+        assert other.poll() is None
+        other.kill()
+    box("start", "old")
+    assert box("exec", "old", "busybox", "hostname").strip() == made[:12]
+
+
+@pytest.mark.parametrize("status", ["restarting", "running"])
+def test_what_a_killed_monitor_has_written_while_others_have_the_lock(box: Cli, status: str) -> None:
+    made = box("create", "--restart", "always", *BOX, *FOREVER).strip()
+    directory = box.root / "containers" / made
+    (directory / "state.json").write_text(json.dumps(State(status, pid=1 << 22, started="never")._asdict()))
+    with locked(directory):
+        box("stop", made)
+        removal = subprocess.Popen([*PROGRAM, "rm", "-f", made], env=box.env, stderr=subprocess.DEVNULL)
+        with suppress(subprocess.TimeoutExpired):
+            removal.wait(1)
+    assert removal.wait(30) == 0
+    assert box("ps", "-aq") == ""
+
+
+def test_all_are_stopped_though_one_is_just_starting(box: Cli) -> None:
+    first = box("create", "--name", "first", *BOX, *FOREVER).strip()
+    box("run", "-d", "--name", "other", *BOX, *FOREVER)
+    with locked(box.root / "containers" / first):
+        box("stop", "-t", "0", "first", "other")
+    assert box("ps", "-q") == ""
+
+
+def test_many_remove_it_at_once(box: Cli) -> None:
+    for _ in range(5):
+        made = box("create", *BOX, "true").strip()
+        removals = [subprocess.Popen([*PROGRAM, "rm", "-f", made], env=box.env) for _ in range(3)]
+        assert [removal.wait(30) for removal in removals] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("words", ["stop", "kill", "rm -f", "wait", "restart -t 0"])
