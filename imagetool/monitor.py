@@ -26,7 +26,7 @@ from imagetool.containers.network import Network, network_of
 from imagetool.containers.record import Record, Restart
 from imagetool.containers.state import State
 from imagetool.containers.streams import LAG, Client, Input, Output
-from imagetool.errors import Conflict, ImageToolError
+from imagetool.errors import Conflict, ImageToolError, NotFound
 from imagetool.runtime import leases, terminal
 from imagetool.runtime.base import Container, Stdio
 from imagetool.runtime.cgroups import Cgroup
@@ -55,7 +55,12 @@ class Monitor:
 
     def run(self) -> None:
         """From the first start to the last end, and the farewell to all clients."""
-        lock = take_lock(f"{self._directory}/running")
+        try:
+            lock = take_lock(f"{self._directory}/running")
+        except FileNotFoundError:
+            raise NotFound(
+                f"No such container: {self._record.name}", hint="it has just been removed"
+            ) from None
         if lock is None:
             raise Conflict(f"container {self._record.id[:12]} is running already")
         listener, upper = frames.listen(self._directory), -1
