@@ -17,7 +17,7 @@ import sys
 import time
 from contextlib import suppress
 
-from imagetool.containers import executors, folder, frames, prepare, remains, rootfs, rootless
+from imagetool.containers import executors, folder, frames, prepare, rootfs, rootless
 from imagetool.containers import record as records
 from imagetool.containers import state as states
 from imagetool.containers.frames import Frame
@@ -125,7 +125,7 @@ class Monitor:
         record, directory = self._record, self._directory
         inner, outer = _pipes(record)
         try:
-            self._executor.begin(inner, remains.cgroup_path(record.id))  # while the mount is made
+            self._executor.begin(inner, record.cgroup)  # while the mount is made
             rootfs.mount(self._store, record, directory)
             notes = prepare.bundle(self._store, record, directory)
             self._process = process = self._executor.create(directory, record.id, inner)
@@ -238,7 +238,7 @@ class Monitor:
         log.flush()
         self._state = self._state._replace(
             status="exited", pid=0, started="", exit_code=code, finished_at=time.time(), address="", ports=(),
-            oom_killed=Cgroup(remains.cgroup_path(self._record.id)).oom_killed(),
+            oom_killed=Cgroup(self._record.cgroup).oom_killed(),
         )  # fmt: skip
         return code
 

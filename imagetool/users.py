@@ -19,7 +19,7 @@ from imagetool.store.store import Store
 def users_of(store: Store, manifests: Collection[Digest]) -> list[Use]:
     """The containers that were made from one of these manifests, in the order of their IDs."""
     return [
-        Use(name, is_running(f"{store.layout.containers}/{name}"))
+        Use(name, is_locked(f"{store.layout.containers}/{name}/running"))
         for name in _made_from(store.layout.containers, manifests)
     ]
 
@@ -27,11 +27,6 @@ def users_of(store: Store, manifests: Collection[Digest]) -> list[Use]:
 def mounts_of(store: Store, manifests: Collection[Digest]) -> list[str]:
     """The IDs of mounts that were made from one of these manifests."""
     return list(_made_from(store.layout.mounts, manifests))
-
-
-def is_running(directory: str) -> bool:
-    """Whether somebody holds the lock of a container's directory."""
-    return is_locked(f"{directory}/running")
 
 
 def _made_from(folder: str, manifests: Collection[Digest]) -> Iterator[str]:

@@ -9,19 +9,22 @@ from contextlib import contextmanager
 from imagetool import mediatypes, mutate, reference
 from imagetool.archive import pack
 from imagetool.archive.rootimport import publish_draft
-from imagetool.containers import remains, rootfs
+from imagetool.containers import rootfs
 from imagetool.containers.folder import Container
 from imagetool.errors import ImageToolError
-from imagetool.runtime import cgroups
 from imagetool.spec import Descriptor, History, RunConfig
 from imagetool.store import disk
 from imagetool.store.read import Image
 from imagetool.store.store import Store
 from imagetool.units import time_text
+from unionfs.annotations import TYPE_CHECKING
 from unionfs.errors import LayerError
 from unionfs.layers.base import Layer
 from unionfs.layers.tarball import open_tar_layer
 from unionfs.override import CONTAINERS
+
+if TYPE_CHECKING:
+    from imagetool.runtime.cgroups import Cgroup
 
 
 def commit(
@@ -102,12 +105,20 @@ def _lowers(store: Store, image: Image) -> list[Layer]:
 @contextmanager
 def _still(container: Container, *, pause: bool) -> Iterator[None]:
     """Nothing in the container runs meanwhile."""
-    if not (pause and container.state.running and cgroups.version()) or container.state.paused:
+    group = _freezable(container) if pause else None
+    if group is None:
         yield
         return
-    group = cgroups.Cgroup(remains.cgroup_path(container.id))
     group.freeze(True)
     try:
         yield
     finally:
         group.freeze(False)
+
+
+def _freezable(container: Container) -> Cgroup | None:
+    if not container.state.running or container.state.paused:
+        return None
+    from imagetool.runtime import cgroups
+
+    return cgroups.Cgroup(container.record.cgroup) if cgroups.version() else None

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Iterable
 
-from imagetool.containers import life, remains
+from imagetool.containers import life
 from imagetool.containers.folder import Container
 from imagetool.runtime import cgroups
 from imagetool.units import binary_size_text, size_text
@@ -42,7 +42,7 @@ def take(container: Container) -> Figures:
     """Now; all zero for one that does not run."""
     if not container.state.running:
         return Figures(time.monotonic_ns())
-    path = remains.cgroup_path(container.id)
+    path = container.record.cgroup
     received, sent = traffic(_text(f"/proc/{container.state.pid}/net/dev"))
     kind = cgroups.version()
     found = (

@@ -7,17 +7,15 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
 from imagetool import digest as digests
-from imagetool.containers import limited, record, remains, rootfs
+from imagetool.containers import limited, record, rootfs
 from imagetool.containers import state as states
 from imagetool.containers.record import Record
 from imagetool.containers.state import State
 from imagetool.errors import Conflict, ImageToolError, NotFound, UsageError
-from imagetool.runtime import cgroups
 from imagetool.serving import remove_tree
 from imagetool.store import disk
-from imagetool.store.lock import locked, take_lock, try_lock
+from imagetool.store.lock import is_locked, locked, take_lock, try_lock
 from imagetool.store.store import Store
-from imagetool.users import is_running
 from unionfs.namedtuple import NamedTuple
 
 
@@ -47,10 +45,12 @@ def load(store: Store, container_id: str) -> Container | None:
     found = record.load(directory)
     if found is None:
         return None
-    watched = is_running(directory)
+    watched = is_locked(f"{directory}/running")
     state = states.seen(directory, watched=watched)
-    if state.running and cgroups.Cgroup(remains.cgroup_path(container_id)).is_frozen():
-        state = state._replace(paused=True)
+    if state.running:
+        from imagetool.runtime.cgroups import Cgroup
+
+        state = state._replace(paused=Cgroup(found.cgroup).is_frozen())
     return Container(directory, found, state, watched)
 
 
@@ -165,6 +165,8 @@ def volume_users(store: Store) -> dict[str, list[str]]:
 
 def remove(store: Store, container: Container, *, volumes: bool) -> None:
     """Takes it away with its RW layer and, if so wanted, its unnamed volumes; it does not run. Conflict."""
+    from imagetool.containers import remains
+
     with holding(container):
         remains.clear(store, container.record)
         delete(store, container.record, volumes=volumes)

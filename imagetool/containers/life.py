@@ -99,7 +99,7 @@ def pause(container: Container, *, paused: bool) -> None:
         raise Conflict(f"container {container.id} is {'already' if paused else 'not'} paused")
     if not cgroups.version():
         raise SandboxError("no container can be paused: no cgroup may be made here")
-    cgroups.Cgroup(remains.cgroup_path(container.id)).freeze(paused)
+    cgroups.Cgroup(container.record.cgroup).freeze(paused)
 
 
 def update(store: Store, container: Container, limits: Mapping[str, Any], restart: Restart | None) -> None:
@@ -108,7 +108,7 @@ def update(store: Store, container: Container, limits: Mapping[str, Any], restar
         raise Conflict("a container that is removed at its end cannot be restarted")
     resources = container.record.options.resources._replace(**limits)
     if limits and container.state.running and cgroups.version():
-        cgroups.Cgroup(remains.cgroup_path(container.id)).change(plan.limits(resources))
+        cgroups.Cgroup(container.record.cgroup).change(plan.limits(resources))
 
     def edit(found: Record) -> Record:
         options = found.options._replace(resources=resources)
@@ -120,7 +120,7 @@ def update(store: Store, container: Container, limits: Mapping[str, Any], restar
 def members(container: Container) -> list[int]:
     """The processes of a running container, by their ids on this machine."""
     if cgroups.version():
-        return cgroups.Cgroup(remains.cgroup_path(container.id)).pids()
+        return cgroups.Cgroup(container.record.cgroup).pids()
     if container.record.options.isolation == "chroot":  # they cannot be told from others
         return [container.state.pid]
     found = []
@@ -185,7 +185,7 @@ def _lives(container: Container) -> bool:
 def _thaw(container: Container) -> None:
     if container.state.paused:
         with suppress(OSError):  # it has ended
-            cgroups.Cgroup(remains.cgroup_path(container.id)).freeze(False)
+            cgroups.Cgroup(container.record.cgroup).freeze(False)
 
 
 def _hears(connection: Connection, seconds: float) -> bool:
@@ -203,7 +203,7 @@ def _end_alone(container: Container, number: int, seconds: float | None) -> None
             _signal_alone(container, signal.SIGKILL)
         time.sleep(0.01)
     if cgroups.version():
-        cgroups.Cgroup(remains.cgroup_path(container.id)).kill()
+        cgroups.Cgroup(container.record.cgroup).kill()
 
 
 def _signal_alone(container: Container, number: int) -> None:

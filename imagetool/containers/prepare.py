@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 
-from imagetool.containers import executors, remains, rootless, sharing, volumes
+from imagetool.containers import executors, rootless, sharing, volumes
 from imagetool.containers.record import HOST_GATEWAY, Record
 from imagetool.errors import NotFound, UsageError
 from imagetool.runtime import (
@@ -107,7 +107,7 @@ def _host(store: Store, record: Record, directory: str, options: RunOptions) -> 
     return plan.Host(
         record.id,
         cgroup_version=cgroups.version(),
-        cgroup_path=remains.cgroup_path(record.id),
+        cgroup_path=record.cgroup,
         capabilities=linux.bounding_set(),
         devices=tuple(_devices(options)),
         limits_devices=_limits_devices(record.runtime),

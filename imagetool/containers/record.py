@@ -75,6 +75,11 @@ class Record(NamedTuple):
     rootless: bool = False  # made by a user: owners of its files are kept in attributes
 
     @property
+    def cgroup(self) -> str:
+        """Its path, below where controllers are mounted."""
+        return f"/imagetool/{self.id}"
+
+    @property
     def command(self) -> tuple[str, ...]:
         """What it executes."""
         asked, image = self.options, self.defaults

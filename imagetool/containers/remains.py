@@ -12,15 +12,11 @@ from imagetool.store.store import Store
 NETWORK_STATE = "/run/imagetool/network"
 
 
-def cgroup_path(container_id: str) -> str:
-    return f"/imagetool/{container_id}"
-
-
 def clear(store: Store, record: Record) -> None:
     """Mount, cgroup, link and lease. Only under the container's lock, when its processes have ended."""
     directory = f"{store.layout.containers}/{record.id}"
     if cgroups.version():
-        cgroups.Cgroup(cgroup_path(record.id)).remove()
+        cgroups.Cgroup(record.cgroup).remove()
     rootfs.unmount(f"{directory}/rootfs")
     rootfs.wait_until_free(directory)
     if record.rootless:
