@@ -3,7 +3,12 @@
 import os
 import threading
 import time
+from typing import Any
 
+import pytest
+
+from imagetool.store.ingest import Ingest
+from imagetool.store.lease import Lease
 from tests.imagetool.registry.conftest import World
 from tests.imagetool.registry.hostilekit import (
     big_blob,
@@ -64,3 +69,23 @@ def test_two_pulls_at_once_fetch_a_layer_once(world: World, bad: Hostile, name: 
         thread.join(30)
     assert not errors
     assert len(bad.asked("GET", wanted)) == 1
+
+
+def test_a_layer_that_came_just_before_it_was_claimed(
+    world: World, bad: Hostile, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the store and the claim, another pull was done with it."""
+    wanted = big_blob(bad)[0]
+    claim = Lease.claim
+
+    def late(lease: Lease, *arguments: Any) -> Ingest | None:
+        monkeypatch.setattr(Lease, "claim", claim)
+        other = threading.Thread(target=world.pull, args=(name,))
+        other.start()
+        other.join(30)
+        return claim(lease, *arguments)
+
+    monkeypatch.setattr(Lease, "claim", late)
+    world.pull(name)
+    assert len(bad.asked("GET", wanted)) == 1
+    assert world.store.find(name)
