@@ -2,7 +2,8 @@
 
 A reader that comes back with a cookie goes on after that row whatever has come or gone meanwhile:
 it never sees a row twice, and misses none that was there all the time (readdir(3), rationale). A name that goes and
-comes again has its old place, so that a reader does not meet it a second time.
+comes again has its old place, so that a reader does not meet it a second time, unless most of a long listing went
+meanwhile.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from itertools import islice
 
 FIRST = 3
 """The cookie of the first row; 1 is ".", 2 is ".."."""
-_KEPT = 512  # rows up to which those that are gone keep their places
+_KEPT = 512  # rows up to which those that are gone keep their places; with more, while a quarter is there
 
 
 class Listing:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from imagetool.containers import attach, folder, frames, launch, listing, remains
+from imagetool.containers import record as records
 from imagetool.containers import state as states
 from imagetool.containers.attach import MonitorLost
 from imagetool.containers.folder import Container
@@ -134,7 +135,7 @@ def members(container: Container) -> list[int]:
 
 
 def wait(container: Container) -> int:
-    """The exit code of its end, which may be past."""
+    """The exit code of its end, which may be past. NotFound: it has been removed, and nobody knows it any more."""
     connection = connect(container) if container.watched else None
     if connection is not None:
         try:
@@ -145,7 +146,10 @@ def wait(container: Container) -> int:
             connection.close()
     while container.state.running and states.is_alive(container.state.pid, container.state.started):
         time.sleep(0.05)
-    return states.seen(container.directory, watched=False).exit_code
+    code = states.seen(container.directory, watched=False).exit_code
+    if records.load(container.directory) is None:  # which goes first: the code may be that of no state
+        raise NotFound(f"No such container: {container.name}", hint="it has just been removed")
+    return code
 
 
 def remove(store: Store, container: Container, *, force: bool, volumes: bool = False) -> None:

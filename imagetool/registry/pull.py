@@ -252,9 +252,8 @@ class Job:
         ingest = self._lease.claim(layer, diff_id, self._options.limits)
         if ingest is None:
             return False
-        if await trio.to_thread.run_sync(
-            self._store.has_blob, layer
-        ):  # it came between the look and the claim
+        # Between the look and the claim somebody else may have been done with it.
+        if await trio.to_thread.run_sync(self._store.has_blob, layer):
             await trio.to_thread.run_sync(ingest.discard)
             return await self._layer_there(layer, diff_id) or await self._bring(layer, diff_id)
         resumed = ingest.offset > 0
