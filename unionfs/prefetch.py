@@ -45,30 +45,36 @@ class ReadAhead:
         self._budget = budget
         self._following = following
         self._scans: dict[int, Scan] = {}
-        self._done: dict[int, None] = {}  # read or stored: never stored again
+        self._done: dict[int, bool] = {}  # read (True) or stored: never stored again
         self.under_way = 0
 
     def used(self, process: int, directory: int, inode: int) -> list[int]:
         """A process begins to read a file: the inodes to `take` next, in their order."""
-        if not self._budget:
+        if self.is_over(inode):
             return []
         scan = self._scan(process)
-        if (scan.directory, scan.last) == (directory, inode):
-            return []  # the READ after its OPEN
         foreseen = scan.directory == directory and self._follows(scan, inode)
         scan.level = min(scan.level + 4, len(WINDOWS) - 1) if foreseen else max(scan.level - 1, 0)
         scan.directory, scan.last = directory, inode
-        self._remember(inode)
+        self._remember(inode, read=True)
         window = WINDOWS[scan.level]
         scan.expected = self._after(scan.expected, inode, window)
         return [one for one in scan.expected[:window] if one not in self._done]
+
+    def is_over(self, inode: int) -> bool:
+        """Whether nothing follows from a use of the file: it has been read before.
+
+        It is most likely in the page cache, as are those around it; each who opens it would have to wait for a
+        look at them.
+        """
+        return not self._budget or self._done.get(inode, False)
 
     def take(self, inode: int, size: int) -> bool:
         """Whether to store the file. If so, its bytes are under way until they have `landed`."""
         if not 0 < size <= MAX_FILE or self.under_way + size > self._budget:
             return False
         self.under_way += size
-        self._remember(inode)
+        self._remember(inode, read=False)
         return True
 
     def stop(self) -> None:
@@ -105,8 +111,8 @@ class ReadAhead:
         rest = expected[expected.index(inode) + 1 :] if inode in expected else ()
         return rest if len(rest) >= window // 2 + LOOK_BACK else self._following(inode, window + LOOK_BACK)
 
-    def _remember(self, inode: int) -> None:
-        self._done[inode] = None
+    def _remember(self, inode: int, *, read: bool) -> None:
+        self._done[inode] = read
         if len(self._done) > MAX_REMEMBERED:
             for old in list(islice(self._done, MAX_REMEMBERED // 2)):
                 del self._done[old]

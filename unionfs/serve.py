@@ -197,24 +197,30 @@ def _driver(name: str) -> type[Server]:
     return found
 
 
-def _readahead(defaults: ServerOptions) -> int:
-    """It saves one wake-up a file and costs a thread its work: where waking takes little, files are read sooner
-    without."""
-    return 0 if awake.idle_driver() == "none" else defaults.readahead
+def _readahead(options: MountOptions, readonly: bool) -> int:
+    """By default, only where a READ waits for a processor to wake up, and the mount needs no OPEN.
+
+    Elsewhere a file is asked for sooner than it is pushed: the thread takes more of the interpreter's time than
+    READ does, and where there is an OPEN anyway only one of two requests is saved.
+    """
+    if options.readahead is not None:
+        return options.readahead
+    return ServerOptions().readahead if readonly and awake.wakes_slowly(options.awake) else 0
 
 
 def server_options(job: Job) -> ServerOptions:
     """The options of a mount that are the server's, with its own defaults for those not given."""
     options: MountOptions = job.options
     defaults = ServerOptions()
+    readonly = bool(request(job).flags & MS_RDONLY) or options.top == "overlay"
     return ServerOptions(
-        readonly=bool(request(job).flags & MS_RDONLY) or options.top == "overlay",
+        readonly=readonly,
         io=options.io,
         acl=options.acls and options.xattrs,
         timeout=options.timeout,
         writeback=options.writeback,
         poll=defaults.poll if options.poll is None else options.poll,
-        readahead=_readahead(defaults) if options.readahead is None else options.readahead,
+        readahead=_readahead(options, readonly),
         zero_open=options.zero_open,
         negative=options.negative,
         readdirplus=options.readdirplus,

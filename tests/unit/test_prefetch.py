@@ -127,10 +127,38 @@ def test_a_file_forgotten_by_the_kernel_may_come_again() -> None:
     ahead.used(1, 1, 100)
     first = ahead.used(1, 1, 101)
     assert all(ahead.take(one, 1) for one in first)
-    assert not set(ahead.used(2, 1, 100)) & set(first)
-    ahead.forgotten(first[0])
+    assert not set(ahead.used(2, 1, 102)) & set(first)
+    for inode in (100, 101, first[5]):
+        ahead.forgotten(inode)
     ahead.used(3, 1, 100)
-    assert first[0] in ahead.used(3, 1, 101)
+    assert set(ahead.used(3, 1, 101)) & set(first) == {first[5]}
+
+
+def test_files_that_have_been_read_cost_nothing_the_next_time() -> None:
+    asked: list[int] = []
+
+    def counting(inode: int, n: int) -> list[int]:
+        asked.append(inode)
+        return following(inode, n)
+
+    ahead = ReadAhead(4 * MIB, counting)
+    for inode in range(100, 150):
+        for one in ahead.used(1, 1, inode):
+            ahead.take(one, 1)
+    asked.clear()
+    for process in range(2, 10):
+        for inode in range(100, 150):
+            assert ahead.used(process, 1, inode) == []
+    assert not asked
+
+
+def test_a_scan_goes_on_from_what_was_stored_for_it() -> None:
+    ahead = ReadAhead(4 * MIB, following)
+    for inode in range(100, 200):
+        for one in ahead.used(1, 1, inode):
+            ahead.take(one, 1)
+            ahead.landed(1)
+        assert len(ahead._done) >= min(inode - 99 + (inode > 100) * 8, 100)
 
 
 def test_the_open_and_the_read_of_a_file_are_one_use() -> None:

@@ -144,14 +144,25 @@ def test_setuid_set_on_an_open_file_goes_with_the_next_writer(union_mounts: Moun
 AHEAD = "readahead=4194304"
 
 
-@pytest.mark.parametrize("driver", ["none", "haltpoll", ""])
-def test_files_are_read_ahead_by_default_where_waking_takes_long(
-    driver: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("driver", "awake", "upper", "ahead"),
+    [
+        ("none", False, "", False),
+        ("haltpoll", True, "", False),
+        ("haltpoll", False, "", True),
+        ("haltpoll", False, "/u", False),
+        ("intel_idle", None, "", True),
+        ("", None, "", True),
+    ],
+)
+def test_files_are_read_ahead_by_default_where_a_read_waits_for_a_processor(
+    driver: str, awake: bool | None, upper: str, ahead: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("unionfs.fuse.awake.idle_driver", lambda: driver)
-    for given, expected in ((None, 0 if driver == "none" else ServerOptions().readahead), (0, 0), (99, 99)):
-        options = MountOptions(lowers=("/",), readahead=given)
-        job = serve.Job(options, Places(("/",), "", "", "/"), "")
+    monkeypatch.setattr("unionfs.fuse.awake.DEVICE", "/dev/null")
+    for given, expected in ((None, ServerOptions().readahead if ahead else 0), (0, 0), (99, 99)):
+        options = MountOptions(lowers=("/",), readahead=given, awake=awake)
+        job = serve.Job(options, Places(("/",), upper, "", "/"), "")
         assert serve.server_options(job).readahead == expected
 
 

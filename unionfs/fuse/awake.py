@@ -68,7 +68,7 @@ class Awake:
 
 def open_device(wanted: bool | None) -> int:
     """A descriptor of DEVICE, -1 if it may not be used or need not. `wanted`: None decides by the machine."""
-    if wanted is False or (wanted is None and not _is_worth_it()):
+    if not _is_asked_for(wanted):
         return -1
     try:
         fd = os.open(DEVICE, os.O_WRONLY | os.O_CLOEXEC)
@@ -78,7 +78,14 @@ def open_device(wanted: bool | None) -> int:
     return fd
 
 
-def _is_worth_it() -> bool:
+def wakes_slowly(wanted: bool | None) -> bool:
+    """Whether requests will wait for processors that sleep, with this option of `open_device`."""
+    return idle_driver() != "none" and not (_is_asked_for(wanted) and os.access(DEVICE, os.W_OK))
+
+
+def _is_asked_for(wanted: bool | None) -> bool:
+    if wanted is not None:
+        return wanted
     return idle_driver() == "haltpoll" and (os.cpu_count() or 1) in range(2, MOST_CPUS + 1)
 
 

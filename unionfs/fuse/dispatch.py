@@ -22,11 +22,12 @@ from unionfs.fuse.directories import Directories
 from unionfs.fuse.names import Names
 from unionfs.fuse.opens import Opens
 from unionfs.fuse.ordering import changed
-from unionfs.fuse.storing import Storing, may_store
 from unionfs.fuse.work import Answer, Context, Handler, Work
 
 if TYPE_CHECKING:
     import trio
+
+    from unionfs.fuse.storing import Storing
 
 Log = Callable[[str], None]
 
@@ -62,11 +63,15 @@ class Dispatcher:
         for group in (Names(ctx), Attributes(ctx), Directories(ctx), Contents(ctx), self.opens):
             for opcode, handler in group.handlers().items():
                 self._handlers[opcode] = handler
-        if ctx.options.readahead and may_store(ctx):
-            self._read_ahead(Storing(ctx, self))
+        if ctx.options.readahead:
+            self._read_ahead(ctx)
 
-    def _read_ahead(self, storing: Storing) -> None:
-        self.storing = storing
+    def _read_ahead(self, ctx: Context) -> None:
+        from unionfs.fuse.storing import Storing, may_store
+
+        if not may_store(ctx):
+            return
+        self.storing = storing = Storing(ctx, self)
         for opcode in (op.READ, op.OPEN):
             self._handlers[opcode] = storing.reading(self._handlers[opcode])
         for opcode in (op.FORGET, op.BATCH_FORGET):

@@ -94,7 +94,7 @@ class Storing:
                 self._too_late.add(head.nodeid)
                 self.late += 1
             answer = handler(head, buf)
-            if offset:
+            if offset or self._ahead.is_over(head.nodeid):
                 return answer
             return self._after(head, size, answer)
 
