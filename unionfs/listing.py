@@ -80,15 +80,17 @@ class Listing:
 
     def after(self, cookie: int) -> Iterator[tuple[int, bytes]]:
         """(cookie, name) of the rows behind `cookie`; changes to the listing are allowed meanwhile."""
-        at = bisect_right(self._cookies, cookie)
-        while at < len(self._cookies):
-            cookie, name = self._cookies[at], self._names[at]
+        cookies, names = self._cookies, self._names
+        at = bisect_right(cookies, cookie)
+        while at < len(cookies):
+            cookie, name = cookies[at], names[at]
             if name is not None:
                 yield cookie, name
-            if at < len(self._cookies) and self._cookies[at] == cookie:
+            if cookies is self._cookies:
                 at += 1
             else:
-                at = bisect_right(self._cookies, cookie)
+                cookies, names = self._cookies, self._names
+                at = bisect_right(cookies, cookie)
 
     def behind(self, name: bytes, n: int) -> list[bytes]:
         """Up to `n` names that follow `name`."""

@@ -85,7 +85,7 @@ class Node:
         self.unlinked = 0  # names that are gone while the inode still is a lower one
         self.listing: Listing | None = None
         self.births: Births | None = None  # of an upper directory; None: not asked yet
-        self.bare = False  # known to have no extended attributes, in the top layer
+        self.bare = False  # known to have no extended attributes where it is now
         self.snapshot: Attr | None = None  # of a lower directory that has been removed
         self.passing = False  # not in the table: made from its number, for this one request
 
@@ -178,7 +178,7 @@ class NodeTable(dict[int, Node]):
 
     def settle(self, node: Node, real: int) -> None:
         """A node is in the top layer from now on, as the inode `real` there."""
-        node.upper, node.real, node.lower = True, real, None
+        node.upper, node.real, node.lower, node.bare = True, real, None, False
         self.real[real] = node
 
     def adopt(self, node: Node) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext, suppress
 
 from unionfs import links, sysfd, whiteout
 from unionfs.errors import UnionError
-from unionfs.merge import Spot, search
+from unionfs.merge import search
 from unionfs.model import NAME_MAX
 from unionfs.node import Node
 from unionfs.writable import Writable
@@ -48,13 +48,13 @@ class Renaming(Writable):
     def moved_files(
         self, parent: int, name: bytes, newparent: int, newname: bytes, flags: int = 0
     ) -> list[int]:
-        """The files that a rename copies up, unless a driver did it before: all whose bytes are in a layer."""
+        """The files whose bytes a rename copies up, unless a driver did it before."""
         places = [(parent, name)] + [(newparent, newname)] * (flags == sysfd.RENAME_EXCHANGE)
         found = [self.find(self.nodes[directory], last) for directory, last in places]
         below = [node for node in found if node and node.is_reg and (not node.upper or node.data)]
         if below and self.find(self.nodes[newparent], newname) is found[0]:  # two names of one file stay
             return []
-        return [node.ino for node in below if self.nodes.known(node.ino)]
+        return [node.ino for node in below if self.nodes.known(node.ino) and self.moves_whole(node.ino)]
 
     @staticmethod
     def _refuse_loop(node: Node, directory: Node) -> None:
@@ -105,11 +105,11 @@ class Renaming(Writable):
     def _make_movable(self, node: Node, *, hides: bool) -> None:
         """Prepares an entry for another name, without any change to the view.
 
-        A file needs its bytes, a merged directory a redirect to where the rest of it is, and any other
-        directory that will lie over something must be opaque.
+        A file needs its bytes, or a redirect to them; a merged directory a redirect to where the rest of it is;
+        and any other directory that will lie over something must be opaque.
         """
         if not node.is_dir:
-            self.copy_up(node)
+            self.bring_up(node)
             return
         self.ensure_upper(node)
         if node.dirs:
@@ -129,9 +129,6 @@ class Renaming(Writable):
             raise UnionError(errno.EXDEV, "no single path leads to all layers of the directory")
         self.links.mark(links.MOVED)
         sysfd.setxattr(fd, b"", key, b"/" + b"/".join(path))
-
-    def _paths(self, spots: tuple[Spot, ...]) -> list[tuple[int, tuple[bytes, ...]]]:
-        return [(number, self.layers[number].path(handle)) for number, handle in spots]
 
     @contextmanager
     def _emptied(self, parent: Node, name: bytes) -> Iterator[None]:

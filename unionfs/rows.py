@@ -85,14 +85,22 @@ class Rows(View):
     def _rows_of_bottom(self, node: Node, cookie: int) -> Iterator[Row]:
         """The rows of a directory of the bottom layer alone: nothing merges, no mark leads further."""
         number, handle = node.dirs[0]
-        layer = self.layers[number]
+        layer, nodes = self.layers[number], self.nodes
         for at, name in self.listing(node).after(cookie):
             try:
                 entry = layer.lookup(handle, name)
             except OSError:
                 yield at, name, UNSEEN
                 continue
-            if (found := alone(number, entry)) is not None:
+            if entry is None or entry[3]:  # a whiteout: `lookup` tells no other mark
+                continue
+            attr, mode = entry[1], entry[1][9]
+            if mode & 0o170000 != 0o040000 and attr[10] == 1 and attr[0] not in nodes:
+                child = Node(attr[0], mode & 0o170000)
+                child.lower = child.data = (number, entry[2])
+                nodes.add(child, node, name)
+                yield at, name, attr
+            elif (found := alone(number, entry)) is not None:
                 yield at, name, self._lower_child(node, name, found)[1]
 
     def listing(self, node: Node) -> Listing:

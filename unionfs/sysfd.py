@@ -148,6 +148,17 @@ def getxattr(parent: int, name: bytes, key: bytes) -> bytes | None:
         raise
 
 
+def has_xattr(fd: int, key: bytes) -> bool:
+    """Whether what is open has the attribute `key`; of a descriptor that is not O_PATH. To find it among none takes
+    less than to hear that it is missing."""
+    try:
+        return os.fsdecode(key) in os.listxattr(fd)
+    except OSError as e:
+        if e.errno in NO_XATTR:
+            return False
+        raise
+
+
 NO_XATTR = frozenset({61, 95})
 """ENODATA: not there. EOPNOTSUPP: this file system, or this type of file, has no such attributes."""
 
@@ -192,11 +203,14 @@ def attr_of(st: os.stat_result, ino: int) -> Attr:
     return _new(Attr, (ino, size, st.st_blocks, *times, mode, nlink, uid, gid, rdev, st.st_blksize, 0))
 
 
-def remove_tree(parent: int, name: bytes) -> None:
-    """Removes what `name` is, with all below it. For the work directory: nobody else looks there."""
+def remove_tree(parent: int, name: bytes, most: int = sys.maxsize) -> bool:
+    """Removes what `name` is, with all below it. For the work directory: nobody else looks there.
+
+    False, with nothing removed, if it is a directory with more than `most` entries.
+    """
     try:
         os.unlink(name, dir_fd=parent)
-        return
+        return True
     except IsADirectoryError:
         pass
     except PermissionError:  # POSIX lets unlink(2) of a directory say EPERM
@@ -204,7 +218,10 @@ def remove_tree(parent: int, name: bytes) -> None:
             raise
     fd = open_to_empty(parent, name)
     try:
-        for child in os.listdir(fd):
+        children = os.listdir(fd)
+        if len(children) > most:
+            return False
+        for child in children:
             try:
                 os.unlink(child, dir_fd=fd)
             except OSError:
@@ -212,6 +229,7 @@ def remove_tree(parent: int, name: bytes) -> None:
     finally:
         os.close(fd)
     os.rmdir(name, dir_fd=parent)
+    return True
 
 
 def open_to_empty(parent: int, name: bytes) -> int:

@@ -170,10 +170,10 @@ class UnionTree(Renaming):
         attr = top.attr(fd, name, st, ino)
         node = Node(ino, attr.mode & 0o170000)
         births = directory.births or self._births(directory)
-        node.bare = not births.default_acl and not self.policy.override
         if node.fmt == stat.S_IFDIR:
             node.listing = Listing(())
         self.nodes.settle(node, st.st_ino)
+        node.bare = not births.default_acl and not self.policy.override
         self.nodes.enter(node, directory, name)
         if made >= 0:
             top.give_fd(node, made)
@@ -209,7 +209,7 @@ class UnionTree(Renaming):
         if node.is_dir:
             raise UnionError(errno.EPERM)
         directory = self._place(parent, name)
-        self.copy_up(node)
+        self.bring_up(node)
         top, fd = self.top, self.top.dir_fd(directory)
         try:
             self._link(node, fd, name)

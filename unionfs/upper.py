@@ -27,6 +27,8 @@ T = TypeVar("T")
 MAX_DIRS = 8192
 """Directory descriptors kept; opening one again costs an openat(2) a level."""
 MAX_FILES = 16384
+DISCARDED_AT_ONCE = 1000
+"""Entries of a directory in the work directory, which take some milliseconds to remove."""
 UNWRITABLE = frozenset({errno.EPERM, errno.EROFS, errno.ETXTBSY})
 """Why nobody may open a file for writing that can be read: chattr +i or +a, a file system that has become
 read-only, a program that runs from the top layer itself."""
@@ -392,9 +394,15 @@ class Upper:
             self.discard(name)
 
     def discard(self, name: bytes) -> None:
-        """Removes an entry of the work directory; what cannot be removed now goes when it is next opened."""
+        """Removes an entry of the work directory; what cannot be removed now goes when it is next opened.
+
+        A thread removes a directory with many whiteouts: nobody waits for that.
+        """
         with suppress(OSError):
-            sysfd.remove_tree(self.work, name)
+            if not sysfd.remove_tree(self.work, name, most=DISCARDED_AT_ONCE):
+                from threading import Thread
+
+                Thread(target=_discard, args=(os.dup(self.work), name), daemon=True).start()
 
     def sync_name(self, fd: int) -> None:
         """Makes the names of a directory last, where anything does."""
@@ -408,6 +416,13 @@ class Upper:
 
 CAPABILITY = b"security.capability"
 DEFAULT_ACL = b"system.posix_acl_default"
+
+
+def _discard(work: int, name: bytes) -> None:
+    """For a thread, whose descriptor `work` is."""
+    with suppress(OSError):
+        sysfd.remove_tree(work, name)
+    os.close(work)
 
 
 def clear_work(work_root: int) -> None:

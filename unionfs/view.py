@@ -379,6 +379,7 @@ class View:
         """All attributes of a node that is not in the top layer."""
         spot = node.lower if node.lower is not None else (node.dirs[0] if node.dirs else None)
         found = self.layers[spot[0]].xattrs(spot[1]) if spot is not None else {}
+        node.bare = not found and not self.policy.changing
         if self.policy.covered:
             names = whiteout.Names(self.policy.userxattr)
             return {names.to_disk(name): value for name, value in found.items()}

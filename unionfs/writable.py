@@ -15,10 +15,14 @@ from unionfs.copyup import CopyUp
 from unionfs.errors import UnionError
 from unionfs.layers.base import Source
 from unionfs.layers.directory import DirLayer
+from unionfs.merge import Spot, search
 from unionfs.model import Attr
 from unionfs.node import Node
 from unionfs.rows import Rows
 from unionfs.upper import Upper
+
+REDIRECT_MAX = 1024
+"""Bytes of a file's redirect: a file system may have one block for all attributes of a file (ext4)."""
 
 
 class Writable(Rows):
@@ -59,12 +63,55 @@ class Writable(Rows):
         if node.upper and (node.data is None or not data):
             return None
         if not data and node.is_reg:
-            attr = self.attr(node)
-            data = attr.nlink != 1 or attr.size < top.policy.metacopy_from or node.parent is None
+            data = not self._does_without_data(node)
             if not data and top.policy.userxattr:
                 self.links.mark(links.THIN)
         self.nodes.adopt(node)
         return CopyUp(self, node, data=data, size=size)
+
+    def _does_without_data(self, node: Node) -> bool:
+        """Whether a file whose bytes are in a layer is large enough to leave them there, and has one name there."""
+        attr = self.attr(node)
+        return (
+            node.parent is not None
+            and attr.size >= self.top.policy.metacopy_from
+            and (node.upper or attr.nlink == 1)
+        )
+
+    # -- other names
+
+    def moves_whole(self, ino: int) -> bool:
+        """Whether a file takes its bytes from the layers along when it gets another name."""
+        node = self.nodes[ino]
+        return node.is_reg and node.data is not None and self._redirect_to_data(node) is None
+
+    def bring_up(self, node: Node) -> None:
+        """Copies up what is no directory and is to have another name, without any change to the view.
+
+        The bytes of a large file stay where they are, with a redirect to them.
+        """
+        redirect = self._redirect_to_data(node)
+        self.copy_up(node, data=redirect is None)
+        if redirect is not None:
+            fd, name = self.top.at(node)
+            sysfd.setxattr(fd, name, self.top.names.redirect, redirect)
+
+    def _redirect_to_data(self, node: Node) -> bytes | None:
+        """The path from the layers' root that leads to the bytes of a large file."""
+        if not node.is_reg or node.data is None or not self._does_without_data(node):
+            return None
+        number, handle = node.data
+        path = self.layers[number].path(handle)
+        found = search(self.layers, self._roots(), path)
+        if found is None or found.data is None or self._paths((found.data,)) != self._paths((node.data,)):
+            return None
+        redirect = b"/" + b"/".join(path)
+        return redirect if len(redirect) <= REDIRECT_MAX else None
+
+    def _paths(self, spots: tuple[Spot, ...]) -> list[tuple[int, tuple[bytes, ...]]]:
+        return [(number, self.layers[number].path(handle)) for number, handle in spots]
+
+    # -- directories
 
     def ensure_upper(self, node: Node) -> None:
         """Gives a directory, and those above it, a twin in the top layer."""

@@ -7,7 +7,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 
 from imagetool.containers import frames
@@ -32,6 +32,7 @@ def follow(
     *,
     tty: bool,
     stdin: bool,
+    outputs: Collection[int] = (frames.OUT, frames.ERR),
     proxy: bool = True,
     keys: str = terminal.DEFAULT_DETACH,
 ) -> int | None:
@@ -44,7 +45,12 @@ def follow(
             undo.enter_context(terminal.raw_mode(0))
         if tty and os.isatty(1):
             connection.send(frames.RESIZE, frames.pack_size(*terminal.get_size(1)))
-        return _Copy(connection, keyboard, wake, DetachKeys(keys if raw else "")).run()
+        return _Copy(connection, keyboard, wake, DetachKeys(keys if raw else ""), outputs).run()
+
+
+def outputs(names: Collection[str]) -> list[int]:
+    """The frames of the streams called so: stdout, stderr."""
+    return [kind for name, kind in (("stdout", frames.OUT), ("stderr", frames.ERR)) if name in names]
 
 
 def wait(connection: Connection) -> int:
@@ -57,8 +63,16 @@ def wait(connection: Connection) -> int:
 
 
 class _Copy:
-    def __init__(self, connection: Connection, keyboard: int, wake: socket.socket, keys: DetachKeys) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        keyboard: int,
+        wake: socket.socket,
+        keys: DetachKeys,
+        outputs: Collection[int],
+    ) -> None:
         self._connection, self._keyboard, self._wake, self._keys = connection, keyboard, wake, keys
+        self._outputs = outputs
         self._keys_done = False
 
     def run(self) -> int | None:
@@ -87,7 +101,7 @@ class _Copy:
         for frame in found:
             if frame.kind == frames.EXIT:
                 return int(frame.data)
-            if frame.kind in (frames.OUT, frames.ERR):
+            if frame.kind in self._outputs:
                 _write(frame.kind, frame.data)
         return None
 

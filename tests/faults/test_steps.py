@@ -77,6 +77,8 @@ SCENARIOS: dict[str, Callable[[Core], object]] = {
     "rename an own file over a lower one": lambda fs: fs.rename("own", "d/f"),
     "rename a lower file over an own one": lambda fs: fs.rename("d/f", "own"),
     "rename a lower file over a lower one": lambda fs: fs.rename("d/big", "d/f"),
+    "rename a large lower file": lambda fs: fs.rename("d/big", "new"),
+    "link to a large lower file": lambda fs: fs.link("d/big", "e/h"),
     "rename a lower directory": lambda fs: fs.rename("d", "new"),
     "rename a directory over a whiteout": lambda fs: fs.rename("owndir", "gone"),
     "rename a directory over one that looks empty": lambda fs: fs.rename("owndir", "e"),

@@ -119,19 +119,27 @@ def test_a_setuid_bit_given_under_a_live_writer_is_cleared_with_passthrough(unio
 
 def test_a_copy_without_data_takes_metacopy_of_the_kernel(union_mounts: Mounts) -> None:
     """Made by us, mounted by kernel overlayfs."""
-    made = union_mounts.stack([{"f": b"x" * LARGE, "small": b"y"}])
+    made = union_mounts.stack([{"d/f": b"x" * LARGE, "f": b"x" * LARGE, "small": b"y"}])
     mounted = union_mounts.union(made)
-    mounted.call(lambda: [(mounted.path / name).chmod(0o600) for name in ("f", "small")])
+
+    def change() -> None:
+        for name in ("f", "small"):
+            (mounted.path / name).chmod(0o600)
+        (mounted.path / "d/f").rename(mounted.path / "moved")
+        os.link(mounted.path / "moved", mounted.path / "d/linked")
+
+    mounted.call(change)
     subprocess.run(["umount", mounted.path], check=True, timeout=20)
     assert mounts_below(made.base) == {}
     for option, works in (("on", True), ("off", False)):
         kernel = union_mounts.overlay(made, f"metacopy={option}")
         try:
             assert (kernel.path / "small").read_bytes() == b"y"
-            if works:
-                assert (kernel.path / "f").read_bytes() == b"x" * LARGE
-            else:
-                with pytest.raises(OSError, match="f"):
-                    (kernel.path / "f").read_bytes()
+            for name in ("f", "moved", "d/linked"):
+                if works:
+                    assert (kernel.path / name).read_bytes() == b"x" * LARGE
+                else:
+                    with pytest.raises(OSError, match=name):
+                        (kernel.path / name).read_bytes()
         finally:
             subprocess.run(["umount", kernel.path], check=True, timeout=20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,28 @@ def test_unlinked_files_live_until_forgotten(union: Union) -> None:
         fs.tree.forget(ino, 9)
         with refused(errno.ESTALE):
             fs.tree.getattr(ino)
+
+
+@pytest.mark.parametrize("count", [1000, 1001])
+def test_many_whiteouts_go_with_their_directory_in_a_thread(
+    union: Union, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    fs = union({f"d/{number}": b"" for number in range(count)})
+    for number in range(count):
+        fs.unlink(f"d/{number}")
+    threads: list[threading.Thread] = []
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: threads.append(thread))
+    fs.rmdir("d")
+    monkeypatch.undo()
+    work = fs.work_dir / "work"
+    assert (fs.listing(), fs.in_upper()) == ([], {"!d"})
+    assert (len(threads), len(os.listdir(work))) == (count > 1000, count > 1000)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    for thread in threads:
+        thread.start()
+        thread.join()
+    assert os.listdir(work) == []
+    assert len(os.listdir("/proc/self/fd")) == descriptors - len(threads)
 
 
 def test_chmod_of_a_large_file_copies_no_data(union: Union) -> None:

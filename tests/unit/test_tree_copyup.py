@@ -8,9 +8,11 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Scratch
 from tests.support.core import ME, Core
-from tests.support.notation import directory, file, hardlink, symlink
+from tests.support.notation import Tree, directory, file, hardlink, symlink
 from tests.unit.conftest import Union, refused
 from unionfs.model import NOW, Change, Policy
 from unionfs.sysfd import RENAME_EXCHANGE
@@ -174,12 +176,84 @@ def test_link_of_a_lower_file(union: Union) -> None:
     assert fs.ino("a") == fs.ino("b") == fs.ino("gone")
 
 
-def test_a_metadata_copy_gets_its_data_before_it_moves(union: Union) -> None:
-    fs = union({"f": b"x" * 5000}, policy=Policy(metacopy_from=4096))
-    fs.change("f", mode=0o600)
-    fs.rename("f", "g")
+THIN = Policy(metacopy_from=4096)
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_large_file_moves_without_its_data(union: Union, changed: bool) -> None:
+    fs = union({"d/f": b"x" * 5000, "e/h": b""}, policy=THIN)
+    ino = fs.ino("d/f")
+    if changed:
+        fs.change("d/f", mode=0o600)
+    for old, new in (("d/f", "d/g"), ("d/g", "e/f"), ("e", "d/e")):
+        fs.rename(old, new)
+    assert (fs.upper_dir / "d/e/f").stat().st_blocks == 0
+    assert (fs.mark("d/e/f", "metacopy"), fs.mark("d/e/f", "redirect")) == (b"", b"/d/f")
+    for _ in range(2):
+        assert (fs.read("d/e/f"), fs.listing("d"), fs.ino("d/e/f")) == (b"x" * 5000, ["e"], ino)
+        fs.remount()
+    fs.write("d/e/f", b"y", 4999)
+    assert (fs.mark("d/e/f", "metacopy"), fs.mark("d/e/f", "redirect")) == (None, None)
+    assert (fs.upper_dir / "d/e/f").read_bytes() == b"x" * 4999 + b"y"
+
+
+def test_a_large_file_is_linked_without_its_data(union: Union) -> None:
+    fs = union({"f": b"x" * 5000, "gone": b""}, policy=THIN)
+    fs.unlink("gone")
+    assert (fs.link("f", "g").nlink, fs.link("g", "gone").nlink) == (2, 3)
+    assert (fs.upper_dir / "g").stat().st_blocks == 0
+    fs.rename("f", "h")
     fs.remount()
-    assert (fs.read("g"), fs.listing()) == (b"x" * 5000, ["g"])
+    assert len({fs.ino(name) for name in ("g", "gone", "h")}) == 1
+    assert [fs.read(name) for name in fs.listing()] == [b"x" * 5000] * 3
+    fs.write("g", b"y", 4999)
+    fs.unlink("g")
+    assert [fs.read(name) for name in fs.listing()] == [b"x" * 4999 + b"y"] * 2
+
+
+def test_large_files_change_places_without_their_data(union: Union) -> None:
+    fs = union({"f": b"x" * 5000, "g": b"y" * 6000}, policy=THIN)
+    fs.rename("f", "g", RENAME_EXCHANGE)
+    fs.remount()
+    assert (fs.read("f"), fs.read("g")) == (b"y" * 6000, b"x" * 5000)
+    assert (fs.mark("f", "redirect"), fs.mark("g", "redirect")) == (b"/g", b"/f")
+
+
+def test_small_files_and_those_with_several_names_move_with_their_data(union: Union) -> None:
+    deep = "/".join(["a" * 250] * 5)
+    above: Tree = {"over/k": b"k" * 5000}
+    below: Tree = {
+        "f": b"x" * 5000,
+        "g": hardlink("f"),
+        "small": b"s",
+        "over/l": b"l" * 5000,
+        f"{deep}/m": b"m" * 5000,
+    }
+    fs = union(above, below, policy=THIN)
+    for old, new in (("f", "f2"), ("small", "small2"), (f"{deep}/m", "m")):  # no room for its redirect
+        fs.rename(old, new)
+        assert (fs.mark(new, "metacopy"), fs.mark(new, "redirect")) == (None, None), old
+    for name in ("k", "l"):  # of a directory that merges
+        fs.rename(f"over/{name}", name)
+        assert fs.mark(name, "redirect") == f"/over/{name}".encode()
+    fs.remount()
+    seen = {name: fs.read(name)[:1] for name in ("f2", "g", "small2", "m", "k", "l")}
+    assert seen == {"f2": b"x", "g": b"x", "small2": b"s", "m": b"m", "k": b"k", "l": b"l"}
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_file_that_a_layer_has_moved_moves_again(scratch: Scratch, hidden: bool) -> None:
+    """With its data, where a layer above hides the place that they are in."""
+    moved = file(b"\0" * 5000, xattrs={"trusted.overlay.metacopy": b"", "trusted.overlay.redirect": b"/was"})
+    above: Tree = {"moved": moved} | ({"was": b"other"} if hidden else {})
+    fs = Core(Path(tempfile.mkdtemp(dir=scratch.tmpfs)), [above, {"was": b"w" * 5000}], policy=THIN)
+    try:
+        fs.rename("moved", "again")
+        assert fs.mark("again", "redirect") == (None if hidden else b"/was")
+        fs.remount()
+        assert fs.read("again") == b"w" * 5000
+    finally:
+        fs.close()
 
 
 def test_truncate_copies_only_what_stays(union: Union) -> None:

@@ -434,12 +434,11 @@ class Listing:
                 break
             if at == 16:
                 self._buf = buf = bytearray(room)
-            nodeid = ino if cookie > 2 and mode else 0
-            head, tail = (nodeid, 0, sec, sec, nsec, nsec), (ino, cookie, length, mode >> 12 & 15)
+            nodeid, kind = ino if cookie > 2 and mode else 0, mode >> 12 & 15
             try:
-                _pack_row(buf, at, *head, *attr, *tail)
+                _pack_row(buf, at, nodeid, 0, sec, sec, nsec, nsec, *attr, ino, cookie, length, kind)
             except StructError:
-                _pack_row(buf, at, *head, *_fit(attr), *tail)
+                _pack_row(buf, at, nodeid, 0, sec, sec, nsec, nsec, *_fit(attr), ino, cookie, length, kind)
             buf[at + 152 : at + 152 + length] = name
             self._end = at = end
             if nodeid:

@@ -89,6 +89,6 @@ class Names:
 
     def link(self, head: Head, buf: Buffer) -> Answer:
         node, name = abi.link_in(head, buf)
-        if work := copied_up(self._ctx, node, self.link, head, buf):
+        if self._tree.moves_whole(node) and (work := copied_up(self._ctx, node, self.link, head, buf)):
             return work
         return abi.entry(head.unique, self._tree.link(node, head.nodeid, name), self._valid)

@@ -96,7 +96,9 @@ class Handlers(pyfuse3.Operations):
     async def link(
         self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext
     ) -> EntryAttributes:
-        await self._work.copied_up(inode)
+        await self._work.idle(inode)
+        if self._tree.moves_whole(inode):
+            await self._work.copied_up(inode)
         return self._entry(self._tree.link(inode, new_parent_inode, new_name))
 
     async def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:

@@ -166,7 +166,7 @@ class DirLayer:
         data = open_quietly(fd, name)
         try:
             size = os.fstat(data).st_size
-            if size and sysfd.getxattr(data, b"", self._names.metacopy) is not None:
+            if size and sysfd.has_xattr(data, self._names.metacopy):
                 raise UnionError(errno.EIO, f"no layer has the data of {name!r}")
             return Source(data, 0, size)
         except BaseException:

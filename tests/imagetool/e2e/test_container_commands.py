@@ -52,6 +52,24 @@ def test_inspect_finds_containers_and_images(box: Cli) -> None:
     )
 
 
+def test_run_shows_the_streams_that_are_asked_for(box: Cli) -> None:
+    script = ("sh", "-c", "read line; echo out $line; echo err >&2; exit 3")
+    for streams, out, err in (
+        ((), "out\n", "err\n"),
+        (("stdout",), "out\n", ""),
+        (("STDERR",), "", "err\n"),
+        (("stdout", "stderr"), "out\n", "err\n"),
+    ):
+        words = [word for stream in streams for word in ("-a", stream)]
+        done = box.run("run", "--rm", *words, *BOX, *script, code=3)
+        assert (done.stdout, done.stderr) == (out, err)
+    typed = box.run("run", "-ia", "stdin", "--name", "typed", *BOX, *script, code=3, text="word\n")
+    assert (len(typed.stdout.strip()), typed.stderr) == (64, "")
+    assert box.run("logs", "typed").stdout == "out word\n"
+    assert "Conflicting options" in box.error("run", "-da", "stdout", *BOX, *script)
+    assert "'output' is not one of" in box.error("run", "-a", "output", *BOX, *script)
+
+
 def test_stats(box: Cli) -> None:
     assert len(box("stats", "--no-stream").splitlines()) == 1
     box("run", "-d", "--name", "busy", "-m", "64m", *BOX, *FOREVER)
