@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from unionfs.model import Policy
 
 _WANTED_FILES = 1 << 20  # descriptors: one for every open directory and copied-up file of a busy mount
-_COLLECT = 100_000  # objects between two looks for garbage: nodes stay, and hardly anything here makes circles
+_COLLECT = 100_000  # objects between two looks for garbage: nodes stay, and hardly anything is in circles
 
 
 class Job(NamedTuple):
