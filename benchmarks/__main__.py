@@ -36,7 +36,7 @@ def main() -> int:
     if measured is None:
         return 1
     facts, whole = machine(), cli.with_earlier(arguments, WORKLOADS, measured)
-    cli.publish(arguments, facts, whole, report(facts, whole, arguments.runs))
+    cli.publish(arguments, facts, whole, report(facts, whole))
     if arguments.svg:
         arguments.svg.write_text(draw(whole))
     return cli.status(measured, "unionfs:")

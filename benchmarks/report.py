@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import median
+from statistics import median, mode
 
 from benchmarks.harness import Measured
 from benchmarks.targets import TECHNIQUES, Verdict, value_of, verdicts
@@ -12,9 +12,9 @@ RATIOS = ("overlayfs", "fuse-overlayfs")
 MARK = "(!)"
 
 
-def report(machine: Mapping[str, str], measured: Sequence[Measured], runs: int) -> str:
+def report(machine: Mapping[str, str], measured: Sequence[Measured]) -> str:
     facts = ", ".join(f"{name} {value}" for name, value in machine.items())
-    parts = [f"Medians of {runs} rounds, peers in turn. Machine: {facts}."]
+    parts = [f"Medians of {rounds(measured)}, peers in turn. Machine: {facts}."]
     if judged := verdicts(measured):
         parts.append(_targets(judged, measured))
     parts.append(_figures(measured))
@@ -23,6 +23,19 @@ def report(machine: Mapping[str, str], measured: Sequence[Measured], runs: int) 
     parts += ["\n".join([f"{MARK} The result was wrong:\n", *wrong])] * bool(wrong)
     parts += ["\n".join(["Failed:\n", *failed])] * bool(failed)
     return "\n\n".join(parts)
+
+
+def rounds(measured: Sequence[Measured]) -> str:
+    """How many there were: of most workloads, and of those that had others."""
+    counts = {
+        one.title: max(
+            (len(values) for peers in one.samples.values() for values in peers.values()), default=0
+        )
+        for one in measured
+    }
+    usual = mode(counts.values()) if counts else 0
+    others = [f"{count} of “{title}”" for title, count in counts.items() if count != usual]
+    return f"{usual} rounds" + (f" ({', '.join(others)})" if others else "")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -20,6 +20,7 @@ from benchmarks.programs.commands import Program, spend
 from benchmarks.programs.main import Comparison
 from benchmarks.programs.report import Target, report, verdicts
 from benchmarks.programs.rounds import Case, Workload, measure
+from benchmarks.report import rounds
 from benchmarks.system import Failed
 
 README = (Path(__file__).parents[2] / "benchmarks/README.md").read_text()
@@ -58,6 +59,15 @@ def test_a_figure_may_be_judged_by_another_one_of_its_own() -> None:
 def test_what_was_not_measured_is_not_judged() -> None:
     assert not list(verdicts([one("build")], containers.TARGETS))
     assert not list(verdicts([one()], [Target("run", "ms", "", 1.0, ("docker",))]))
+
+
+def test_the_rounds_of_each_workload_are_told() -> None:
+    made = [
+        Measured(name, f"the {name}", "", {"all": {"ours": [1.0] * n}})
+        for name, n in (("a", 5), ("b", 9), ("c", 5))
+    ]
+    assert rounds(made) == "5 rounds (9 of “the b”)"
+    assert rounds(made[:1]) == "5 rounds"
 
 
 def test_the_table_has_ratios_and_who_had_fewer_rounds() -> None:
