@@ -47,7 +47,7 @@ class Links:
         """Notes what is about to happen, so that the next mount knows."""
         upper = self._view.upper
         assert upper is not None
-        if not self.marked(mark):
+        if upper.keeps_marks and not self.marked(mark):
             sysfd.setxattr(upper.root_fd, b"", upper.names.prefix + mark, b"y")
             self._marks[mark] = True
 

@@ -119,6 +119,8 @@ class Renaming(Writable):
 
     def _set_redirect(self, node: Node) -> None:
         """Notes in a merged directory where its lower part is, as a path from the layers' root."""
+        if not self.top.keeps_marks:
+            raise UnionError(errno.EXDEV, "the top layer's file system keeps no redirect")
         fd, key = self.top.dir_fd(node), self.top.names.redirect
         if (sysfd.getxattr(fd, b"", key) or b"").startswith(b"/"):
             return

@@ -61,6 +61,8 @@ class Upper:
             hint = "it must be writable; to read alone, leave out upperdir= and name the top layer first in lowerdir="
             raise SetupError(text, hint=hint) from e
         self.mknod_whiteouts = self._can_mknod_whiteouts()
+        self.keeps_marks = self._can_set_marks()
+        """Whether the file system has extended attributes for us; tmpfs has none for users before Linux 6.6."""
 
     def _check(self, upperdir: bytes, workdir: bytes) -> None:
         if os.fstat(self.root_fd).st_dev != os.fstat(self._work_root).st_dev:
@@ -89,6 +91,15 @@ class Upper:
         except OSError:
             return False
         os.unlink(name, dir_fd=self.work)
+        return True
+
+    def _can_set_marks(self) -> bool:
+        """Tried on the work directory, as the kernel's overlayfs does."""
+        try:
+            sysfd.setxattr(self.work, b"", self.names.opaque, b"0")
+            sysfd.removexattr(self.work, b"", self.names.opaque)
+        except OSError:
+            return False
         return True
 
     def close(self) -> None:

@@ -73,7 +73,8 @@ class Writable(Rows):
         """Whether a file whose bytes are in a layer is large enough to leave them there, and has one name there."""
         attr = self.attr(node)
         return (
-            node.parent is not None
+            self.top.keeps_marks
+            and node.parent is not None
             and attr.size >= self.top.policy.metacopy_from
             and (node.upper or attr.nlink == 1)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
@@ -254,6 +255,28 @@ def test_a_file_that_a_layer_has_moved_moves_again(scratch: Scratch, hidden: boo
         assert fs.read("again") == b"w" * 5000
     finally:
         fs.close()
+
+
+def test_a_top_layer_without_attributes(union: Union, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a tmpfs of Linux before 6.6, for users: what overlayfs does without them is done."""
+
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no attributes")
+
+    fs = union({"big": b"x" * 5000, "a": b"a", "b": hardlink("a"), "d/f": b""}, policy=THIN)
+    fs.close()
+    monkeypatch.setattr(os, "setxattr", refuse)
+    fs.mount()
+    fs.change("big", mode=0o600)
+    fs.rename("big", "big2")
+    fs.unlink("a")
+    fs.mkdir("new")
+    fs.rename("new", "newer")
+    with refused(errno.EXDEV):
+        fs.rename("d", "e")
+    fs.remount()
+    assert (fs.listing(), fs.read("big2"), fs.read("b")) == (["b", "big2", "d", "newer"], b"x" * 5000, b"a")
+    assert stat.S_IMODE(fs.stat("big2").mode) == 0o600
 
 
 def test_truncate_copies_only_what_stays(union: Union) -> None:
