@@ -5,7 +5,7 @@ Layers are numbered from the top, 0 first. Nothing here does I/O but through the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 
 from unionfs import whiteout
@@ -51,7 +51,7 @@ def search(layers: Sequence[Layer], spots: Sequence[Spot], names: tuple[bytes, .
     """Looks `names` up from each directory in `spots`, top first, and merges what it finds.
 
     A whiteout ends the search, a file ends it (hidden when a directory was found above), an opaque
-    directory ends it, a redirect carries it on elsewhere in the layers below.
+    directory ends it, a redirect, on the way or at the end, carries it on elsewhere in the layers below.
     """
     last = len(layers) - 1
     if len(spots) == 1 and len(names) == 1 and spots[0][0] == last:
@@ -62,7 +62,9 @@ def search(layers: Sequence[Layer], spots: Sequence[Spot], names: tuple[bytes, .
     todo = list(spots)
     while todo:
         number, start = todo.pop(0)
-        entry, stop = walk(layers[number], start, names)
+        entry, stop, absolute, names = walk(layers[number], start, names)
+        if absolute:
+            todo = roots_below(layers, number)
         if entry is None or entry.mark & Mark.WHITEOUT:
             if stop or entry is not None:
                 break
@@ -76,12 +78,16 @@ def search(layers: Sequence[Layer], spots: Sequence[Spot], names: tuple[bytes, .
             top, at = entry, number
         if directory:
             dirs.append((number, entry.handle))
-            if stop or entry.mark & Mark.OPAQUE:
-                break
         elif not entry.mark & Mark.METACOPY:
             return Found(at, top, (), (number, entry.handle))
+        if entry.mark & Mark.OPAQUE:
+            break
         if entry.mark & Mark.REDIRECT:
-            todo, names = redirected(layers, number, todo, entry.redirect, names)
+            absolute, names = led_to(entry.redirect, names, 0)
+            if absolute:
+                todo, stop = roots_below(layers, number), False
+        if stop:
+            break
     return Found(at, top, tuple(dirs), None) if top is not None else None
 
 
@@ -94,35 +100,48 @@ def alone(number: int, entry: Entry | None) -> Found | None:
     return _new(Found, (number, entry, (spot,), None) if directory else (number, entry, (), spot))
 
 
-def redirected(
-    layers: Sequence[Layer], number: int, todo: Iterable[Spot], redirect: bytes, names: tuple[bytes, ...]
-) -> tuple[list[Spot], tuple[bytes, ...]]:
-    """Where the search goes on after a redirect found in layer `number`, and for which names."""
+def roots_below(layers: Sequence[Layer], number: int) -> list[Spot]:
+    return [(n, layers[n].root.handle) for n in range(number + 1, len(layers))]
+
+
+def led_to(redirect: bytes, names: tuple[bytes, ...], rest: int) -> tuple[bool, tuple[bytes, ...]]:
+    """(whether from the layers' roots, path) in the layers below: of what is `rest` names behind a redirect."""
     parsed = whiteout.redirect_names(redirect)
     assert parsed is not None  # a layer reports no other
     absolute, target = parsed
-    if absolute:
-        return [(n, layers[n].root.handle) for n in range(number + 1, len(layers))], target
-    return list(todo), names[:-1] + target
+    here = len(names) - rest
+    return absolute, (() if absolute else names[: here - 1]) + target + names[here:]
 
 
-def walk(layer: Layer, start: Handle, names: tuple[bytes, ...]) -> tuple[Entry | None, bool]:
-    """(the entry at the end of `names` in one layer, whether the layers below are out of sight)."""
-    stop = False
+def walk(
+    layer: Layer, start: Handle, names: tuple[bytes, ...]
+) -> tuple[Entry | None, bool, bool, tuple[bytes, ...]]:
+    """What is at the end of `names` in one layer, and where the search goes on in the layers below.
+
+    (entry, whether those are out of sight, whether from their roots, path): directories on the way may be opaque or
+    moved. As `ovl_lookup_layer` and `ovl_check_redirect` (fs/overlayfs/namei.c) have it.
+    """
+    stop = absolute = False
+    path = names
     entry: Entry | None = None
-    for depth, name in enumerate(names, 1):
-        entry = layer.lookup(start, name)
+    for rest in range(len(names) - 1, -1, -1):
+        entry = layer.lookup(start, names[-1 - rest])
         if entry is None:
-            return None, stop
+            break
         if entry.mark & Mark.WHITEOUT:
-            return entry, True
-        if depth < len(names):
+            return entry, True, absolute, path
+        if rest:
             if not is_dir(entry.attr.mode):
-                return None, True
+                return None, True, absolute, path
             entry = layer.marks(entry)
-            stop = stop or bool(entry.mark & Mark.OPAQUE)
+            if entry.mark & Mark.OPAQUE:
+                stop = True
+            elif entry.mark & Mark.REDIRECT:
+                from_roots, path = led_to(entry.redirect, path, rest)
+                if from_roots:
+                    absolute, stop = True, False
             start = entry.handle
-    return entry, stop
+    return entry, stop, absolute, path
 
 
 def merge_names(sources: Sequence[Sequence[bytes]]) -> list[tuple[int, bytes]]:

@@ -10,7 +10,6 @@ from contextlib import contextmanager, nullcontext, suppress
 
 from unionfs import links, sysfd, whiteout
 from unionfs.errors import UnionError
-from unionfs.merge import search
 from unionfs.model import NAME_MAX
 from unionfs.node import Node
 from unionfs.writable import Writable
@@ -124,13 +123,11 @@ class Renaming(Writable):
         fd, key = self.top.dir_fd(node), self.top.names.redirect
         if (sysfd.getxattr(fd, b"", key) or b"").startswith(b"/"):
             return
-        number, handle = node.dirs[0]
-        path = self.layers[number].path(handle)
-        found = search(self.layers, self._roots(), path)
-        if found is None or self._paths(found.dirs) != self._paths(node.dirs):
+        redirect = self._redirect(node, node.dirs)
+        if redirect is None:
             raise UnionError(errno.EXDEV, "no single path leads to all layers of the directory")
         self.links.mark(links.MOVED)
-        sysfd.setxattr(fd, b"", key, b"/" + b"/".join(path))
+        sysfd.setxattr(fd, b"", key, redirect)
 
     @contextmanager
     def _emptied(self, parent: Node, name: bytes) -> Iterator[None]:

@@ -10,7 +10,7 @@ import errno
 import os
 from contextlib import suppress
 
-from unionfs import links, sysfd
+from unionfs import links, sysfd, whiteout
 from unionfs.copyup import CopyUp
 from unionfs.errors import UnionError
 from unionfs.layers.base import Source
@@ -93,21 +93,45 @@ class Writable(Rows):
         """
         redirect = self._redirect_to_data(node)
         self.copy_up(node, data=redirect is None)
-        if redirect is not None:
-            fd, name = self.top.at(node)
+        if redirect is None:
+            return
+        fd, name = self.top.at(node)
+        try:
             sysfd.setxattr(fd, name, self.top.names.redirect, redirect)
+        except OSError:  # no room for one more attribute
+            self.copy_up(node)
 
     def _redirect_to_data(self, node: Node) -> bytes | None:
         """The path from the layers' root that leads to the bytes of a large file."""
         if not node.is_reg or node.data is None or not self._does_without_data(node):
             return None
-        number, handle = node.data
-        path = self.layers[number].path(handle)
-        found = search(self.layers, self._roots(), path)
-        if found is None or found.data is None or self._paths((found.data,)) != self._paths((node.data,)):
-            return None
-        redirect = b"/" + b"/".join(path)
-        return redirect if len(redirect) <= REDIRECT_MAX else None
+        redirect = self._redirect(node, (node.data,))
+        return redirect if redirect is not None and len(redirect) <= REDIRECT_MAX else None
+
+    def _redirect(self, node: Node, spots: tuple[Spot, ...]) -> bytes | None:
+        """An absolute redirect that leads to the entries of the layers that a node stands for, or None."""
+        number, handle = spots[0]
+        wanted = self._paths(spots)
+        for path in (self.layers[number].path(handle), self._path_below(node)):
+            found = search(self.layers, self._roots(), path)
+            if found is None:
+                continue
+            if self._paths(found.dirs or ((found.data,) if found.data else ())) == wanted:
+                return b"/" + b"/".join(path)
+        return None
+
+    def _path_below(self, node: Node) -> tuple[bytes, ...]:
+        """Where the layers alone show what a node stands for: its path before it, or a directory above it, moved."""
+        found: tuple[bytes, ...] = ()
+        at = node
+        while at.parent is not None:
+            redirect = sysfd.getxattr(*self.top.at(at), self.top.names.redirect) if at.upper else None
+            absolute, names = (redirect and whiteout.redirect_names(redirect)) or (False, (at.name,))
+            found = names + found
+            if absolute:
+                break
+            at = at.parent
+        return found
 
     def _paths(self, spots: tuple[Spot, ...]) -> list[tuple[int, tuple[bytes, ...]]]:
         return [(number, self.layers[number].path(handle)) for number, handle in spots]

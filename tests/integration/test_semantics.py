@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.conformance.kit import ALICE, as_user, opened
 from tests.conftest import Mounts
 from tests.support import process
 from tests.support.command import mounts_below
-from tests.support.notation import file
+from tests.support.notation import WHITEOUT, directory, file
 
 FS_IOC_GETFLAGS = 0x80086601  # _IOR('f', 1, long), include/uapi/linux/fs.h
 FICLONE = 0x40049409  # _IOW(0x94, 9, int), the same
@@ -115,6 +116,46 @@ def test_a_setuid_bit_given_under_a_live_writer_is_cleared_with_passthrough(unio
         assert not path.stat().st_mode & 0o4000
 
     mounted.call(lambda: as_user(write, ALICE))
+
+
+@pytest.mark.parametrize("writer", ["ours", "kernel"])
+def test_what_moves_out_of_moved_directories_is_found_by_the_kernel(
+    union_mounts: Mounts, writer: str
+) -> None:
+    """And by us, where the kernel has moved it: a layer has moved d to z and e to d."""
+    redirect = "trusted.overlay.redirect"
+    moved = {
+        "z": directory(xattrs={redirect: b"/d"}),
+        "d": directory(xattrs={redirect: b"/e"}),
+        "e": WHITEOUT,
+    }
+    below = {f"{name}/{path}": name.encode() * LARGE for name in "de" for path in ("f", "s/t")}
+    made = union_mounts.stack([moved, below])
+
+    def change(path: Path) -> None:
+        for old, new in (
+            ("z/f", "g"),
+            ("z/s", "s"),
+            ("z", "y"),
+            ("d", "y/d"),
+            ("y/d/s", "s2"),
+            ("y/d/f", "h"),
+        ):
+            (path / old).rename(path / new)
+
+    def look(path: Path) -> list[bytes]:
+        return [(path / name).read_bytes()[:1] for name in ("g", "s/t", "s2/t", "h")]
+
+    for turn in (writer, {"ours": "kernel", "kernel": "ours"}[writer]):
+        if turn == "ours":
+            mounted = union_mounts.union(made, "metacopy=4096")
+        else:
+            mounted = union_mounts.overlay(made, "redirect_dir=on,metacopy=on,index=off")
+        if turn == writer:
+            mounted.call(partial(change, mounted.path))
+        assert mounted.call(partial(look, mounted.path)) == [b"d", b"d", b"e", b"e"]
+        subprocess.run(["umount", mounted.path], check=True, timeout=20)
+        assert mounts_below(made.base) == {}
 
 
 def test_a_copy_without_data_takes_metacopy_of_the_kernel(union_mounts: Mounts) -> None:

@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -217,6 +218,48 @@ def test_changes_of_a_node_keep_their_order(serve: Serve, monkeypatch: pytest.Mo
     assert [reply.unique for reply in replies] == sent
     assert {reply.error for reply in replies} == {0}
     assert (upper / "moved").read_bytes() == b"23" + b"b" * (BIG - 2)
+
+
+@pytest.mark.parametrize("other", ["write", "exchange"])
+def test_requests_that_need_the_same_two_files_take_turns(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, other: str
+) -> None:
+    kernel, _, upper, log = serve()
+    for name in ("one", "two"):
+        (tmp_path / "lower" / name).write_bytes(name.encode() * BIG)
+        os.link(
+            tmp_path / "lower" / name, tmp_path / "lower" / f"{name}-more"
+        )  # so that it moves with its data
+    one, two = kernel.lookup(b"one"), kernel.lookup(b"two")
+    gates: list[threading.Event] = []
+    fill, entered = CopyUp.fill, threading.Semaphore(0)
+
+    def slow(job: CopyUp) -> None:
+        gate = threading.Event()
+        gates.append(gate)
+        entered.release()
+        assert gate.wait(20)
+        fill(job)
+
+    monkeypatch.setattr(CopyUp, "fill", slow)
+    sent = [kernel.send(op.RENAME2, ROOT_ID, rename(b"one", b"two", RENAME_EXCHANGE))]
+    assert entered.acquire(timeout=20)
+    if other == "write":
+        sent.append(kernel.send(op.WRITE, two, write(0, b"X")))
+        assert entered.acquire(timeout=20)
+    else:
+        sent.append(kernel.send(op.RENAME2, ROOT_ID, rename(b"two", b"one", RENAME_EXCHANGE)))
+    assert kernel.ask(op.GETATTR, one, GETATTR).error == 0
+    monkeypatch.setattr(CopyUp, "fill", fill)
+    gates[0].set()  # now the first needs the second file, too
+    time.sleep(0.3)
+    for gate in gates[1:]:
+        gate.set()
+    assert sorted(kernel.receive()[:2] for _ in sent) == [(unique, 0) for unique in sent]
+    assert kernel.ask(op.GETATTR, one, GETATTR).error == 0
+    now = {name: (upper / name).read_bytes()[:3] for name in ("one", "two")}
+    assert now == ({"one": b"Xwo", "two": b"one"} if other == "write" else {"one": b"one", "two": b"two"})
+    assert log == []
 
 
 def test_an_unlink_waits_for_the_copy_up_of_what_it_removes(

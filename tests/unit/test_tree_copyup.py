@@ -8,12 +8,13 @@ import stat
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import Scratch
 from tests.support.core import ME, Core
-from tests.support.notation import Tree, directory, file, hardlink, symlink
+from tests.support.notation import WHITEOUT, Tree, directory, file, hardlink, symlink
 from tests.unit.conftest import Union, refused
 from unionfs.model import NOW, Change, Policy
 from unionfs.sysfd import RENAME_EXCHANGE
@@ -244,15 +245,80 @@ def test_small_files_and_those_with_several_names_move_with_their_data(union: Un
 
 @pytest.mark.parametrize("hidden", [False, True])
 def test_a_file_that_a_layer_has_moved_moves_again(scratch: Scratch, hidden: bool) -> None:
-    """With its data, where a layer above hides the place that they are in."""
+    """By the name that the layers show, where one above hides the place that the data are in."""
     moved = file(b"\0" * 5000, xattrs={"trusted.overlay.metacopy": b"", "trusted.overlay.redirect": b"/was"})
     above: Tree = {"moved": moved} | ({"was": b"other"} if hidden else {})
     fs = Core(Path(tempfile.mkdtemp(dir=scratch.tmpfs)), [above, {"was": b"w" * 5000}], policy=THIN)
     try:
         fs.rename("moved", "again")
-        assert fs.mark("again", "redirect") == (None if hidden else b"/was")
+        assert fs.mark("again", "redirect") == (b"/moved" if hidden else b"/was")
         fs.remount()
-        assert fs.read("again") == b"w" * 5000
+        fs.rename("again", "at last")
+        fs.remount()
+        assert (fs.mark("at last", "metacopy"), fs.read("at last")) == (b"", b"w" * 5000)
+    finally:
+        fs.close()
+
+
+def test_a_file_that_has_no_room_for_a_redirect_moves_with_its_data(
+    union: Union, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on ext4, which has one block for all attributes of a file."""
+    full, setxattr = b"x" * 4096, os.setxattr
+
+    def refuse(path: str | bytes | int, key: bytes, *args: Any, **options: Any) -> None:
+        if key.endswith(b"redirect"):
+            raise OSError(errno.ENOSPC, "no room")
+        setxattr(path, key, *args, **options)
+
+    fs = union({"f": full, "g": full}, policy=THIN)
+    monkeypatch.setattr(os, "setxattr", refuse)
+    fs.rename("f", "f2")
+    fs.link("g", "g2")
+    fs.remount()
+    assert [(fs.read(name), fs.mark(name, "metacopy")) for name in ("f2", "g", "g2")] == [(full, None)] * 3
+
+
+LED: tuple[Tree, Tree] = (
+    {
+        "z": directory(xattrs={"trusted.overlay.redirect": b"/d"}),
+        "d": directory(xattrs={"trusted.overlay.redirect": b"/e"}),
+        "e": WHITEOUT,
+        "d/own": b"own",
+    },
+    {"d/f": b"d" * 5000, "e/f": b"e" * 5000, "d/s/t": b"d", "e/s/t": b"e"},
+)
+"""Directories that a layer has moved: z was d, and d was e."""
+
+
+def test_a_redirect_is_followed_through_moved_directories(scratch: Scratch) -> None:
+    fs = Core(Path(tempfile.mkdtemp(dir=scratch.tmpfs)), LED, policy=THIN)
+    try:
+        assert (fs.listing("z"), fs.listing("d"), fs.listing()) == (["f", "s"], ["f", "own", "s"], ["d", "z"])
+        fs.close()
+        for name, target in (("one", b"/z/f"), ("two", b"/d/f")):  # as the kernel notes its renames
+            (fs.upper_dir / name).write_bytes(bytes(5000))
+            os.setxattr(fs.upper_dir / name, "trusted.overlay.metacopy", b"")
+            os.setxattr(fs.upper_dir / name, "trusted.overlay.redirect", target)
+        fs.mount()
+        assert (fs.read("one")[:1], fs.read("two")[:1]) == (b"d", b"e")
+        fs.rename("z/f", "g")
+        fs.rename("d/f", "h")
+        assert (fs.mark("g", "redirect"), fs.mark("h", "redirect")) == (b"/z/f", b"/d/f")
+        fs.rename("z/s", "s")
+        fs.rename("z", "y")
+        fs.rename("d", "y/d")
+        fs.rename("y/d/s", "s2")
+        assert [fs.mark(name, "redirect") for name in ("s", "y", "y/d", "s2")] == [
+            b"/z/s",
+            b"/z",
+            b"/d",
+            b"/d/s",
+        ]
+        for _ in range(2):
+            assert (fs.read("g"), fs.read("h")) == (b"d" * 5000, b"e" * 5000)
+            assert (fs.read("s/t"), fs.read("s2/t"), fs.read("y/d/own")) == (b"d", b"e", b"own")
+            fs.remount()
     finally:
         fs.close()
 

@@ -202,11 +202,14 @@ class Dispatcher:
 
     async def _run(self, head: Head, work: Work) -> None:
         """Sees work through, with what follows from it, and then lets those go on that waited."""
-        nodes: set[int] = set()
+        nodes = {work.node} - {0}  # held already
         answer: Answer = work
         try:
             while isinstance(answer, Work):
-                if answer.node:
+                if answer.node and answer.node not in nodes:
+                    if answer.node in self._busy:
+                        self._begin_again(head, answer)
+                        return
                     nodes.add(answer.node)
                     self.hold(answer.node)
                 answer = await self._step(head, answer)
@@ -215,6 +218,13 @@ class Dispatcher:
             self.working -= 1
             for node in nodes:
                 self.let_go(node)
+
+    def _begin_again(self, head: Head, work: Work) -> None:
+        """Lets another request finish with a second node, and then begins anew: what is held by both, nobody gets."""
+        assert work.again
+        if work.undo is not None:
+            work.undo()
+        self._busy[work.node].append((head, work.again))
 
     async def _step(self, head: Head, work: Work) -> Answer:
         import trio

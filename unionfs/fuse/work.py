@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 class Work(NamedTuple):
     """A request that is answered later: `run` in a worker thread, then `then` on the loop with its result.
 
-    `undo` runs on the loop when `run` fails. While it lasts, requests that change `node` wait (0: none do).
+    `undo` runs on the loop when `run` fails, or is not to be. While it lasts, requests that change `node` wait (0: none
+    do). `again` is the request to begin with once more, if another one's work on the node comes in between.
     """
 
     run: Callable[[], Any]
     then: Callable[[Any], Answer]
     undo: Callable[[], None] | None = None
     node: int = 0
+    again: bytes = b""
 
 
 Answer = Buffer | tuple[Buffer, Buffer] | Work | None
@@ -99,4 +101,4 @@ def copied_up(
             raise
         return handler(head, saved)
 
-    return Work(job.fill, publish, job.abandon, node)
+    return Work(job.fill, publish, job.abandon, node, saved)
