@@ -58,9 +58,12 @@ def fill_up(root: Path) -> None:
         for _ in range(3):
             file.write(BIG)
     assert (root / "new").stat().st_size > 0
-    for change in (lambda: overwrite(root / "big"), lambda: (root / "big").rename(root / "moved")):
-        with refuses(errno.ENOSPC):
-            change()
+    with refuses(errno.ENOSPC):
+        overwrite(root / "big")
+    (root / "big").rename(root / "moved")  # without its data
+    with refuses(errno.ENOSPC):
+        overwrite(root / "moved")
+    (root / "moved").rename(root / "big")
     assert (root / "big").read_bytes() == BIG
     assert names(root) == ["big", "d", "many", "new", "small"]
     (root / "new").unlink()
