@@ -97,7 +97,7 @@ class CopyUp:
         if self._truncates and self._limit != self._attr.size:
             sysfd.set_times(upper.work, self._temp, None, NOW)
         if self._node.is_reg and self._source is None:
-            sysfd.setxattr(upper.work, self._temp, upper.names.metacopy, b"")
+            upper.setxattr(upper.work, self._temp, upper.names.metacopy, b"")
         if self._node.ino < PRIVATE:
             upper.keep_origin(self._temp, self._tree.origin(self._node))
 
@@ -115,8 +115,8 @@ class CopyUp:
         node, upper = self._node, self._upper
         fd, name = upper.at(node)
         set_times(fd, name, self._attr)  # of now: a metadata change may have come between
-        sysfd.removexattr(fd, name, upper.names.metacopy)
-        sysfd.removexattr(fd, name, upper.names.redirect)
+        upper.removexattr(fd, name, upper.names.metacopy)
+        upper.removexattr(fd, name, upper.names.redirect)
         node.data = None
         self._close()
 

@@ -114,20 +114,20 @@ class Renaming(Writable):
         if node.dirs:
             self._set_redirect(node)
         elif hides:
-            sysfd.setxattr(self.top.dir_fd(node), b"", self.top.names.opaque, whiteout.OPAQUE)
+            self.top.setxattr(self.top.dir_fd(node), b"", self.top.names.opaque, whiteout.OPAQUE)
 
     def _set_redirect(self, node: Node) -> None:
         """Notes in a merged directory where its lower part is, as a path from the layers' root."""
         if not self.top.keeps_marks:
             raise UnionError(errno.EXDEV, "the top layer's file system keeps no redirect")
         fd, key = self.top.dir_fd(node), self.top.names.redirect
-        if (sysfd.getxattr(fd, b"", key) or b"").startswith(b"/"):
+        if (self.top.getxattr(fd, b"", key) or b"").startswith(b"/"):
             return
         redirect = self._redirect(node, node.dirs)
         if redirect is None:
             raise UnionError(errno.EXDEV, "no single path leads to all layers of the directory")
         self.links.mark(links.MOVED)
-        sysfd.setxattr(fd, b"", key, redirect)
+        self.top.setxattr(fd, b"", key, redirect)
 
     @contextmanager
     def _emptied(self, parent: Node, name: bytes) -> Iterator[None]:
@@ -137,7 +137,7 @@ class Renaming(Writable):
         os.mkdir(temp, 0o700, dir_fd=top.work)
         try:
             top.own(top.work, temp, st.st_uid, st.st_gid, st.st_mode)
-            sysfd.setxattr(top.work, temp, top.names.opaque, whiteout.OPAQUE)
+            top.setxattr(top.work, temp, top.names.opaque, whiteout.OPAQUE)
             sysfd.rename(top.work, temp, fd, name, sysfd.RENAME_EXCHANGE)
             try:
                 yield

@@ -11,7 +11,7 @@ import sys
 import time
 from contextlib import ExitStack
 
-from unionfs import journal, sysfd
+from unionfs import journal, sysfd, workdir
 from unionfs.errors import SetupError
 from unionfs.files import Files
 from unionfs.layers.base import Layer
@@ -23,7 +23,7 @@ from unionfs.mountpoint import may_mount, overlay_over
 from unionfs.namedtuple import NamedTuple
 from unionfs.options import MountOptions
 from unionfs.tree import UnionTree
-from unionfs.upper import Upper, clear_work
+from unionfs.upper import Upper
 from unionfs.whiteout import USER, Names
 
 LOCK_WAIT = 2.0
@@ -133,7 +133,7 @@ def ready_for_kernel(upper: int, work: int, names: Names) -> None:
         text = "the top layer has moved directories, or files without their data, from a mount with top=fuse"
         raise SetupError(text, hint="overlayfs follows them for root only: go on with top=fuse")
     try:
-        clear_work(work)
+        workdir.clear(work)
         for mark in (LOST,) if in_namespace else (LOST, MOVED):
             sysfd.setxattr(upper, b"", names.prefix + mark, b"y")
     except OSError as e:

@@ -152,10 +152,12 @@ class UnionTree(Renaming):
         mode = _inherited(sysfd.lstat(work, temp).st_mode, born.mode)
         top.own(work, temp, born.uid, born.gid, mode, born.rdev)
         if stat.S_ISDIR(mode) and self.in_lower(directory, name):
-            sysfd.setxattr(work, temp, top.names.opaque, whiteout.OPAQUE)
+            top.setxattr(work, temp, top.names.opaque, whiteout.OPAQUE)
         if stat.S_ISDIR(mode) and sysfd.lstat_or_none(fd, name) is not None:
-            sysfd.rename(work, temp, fd, name, sysfd.RENAME_EXCHANGE)
+            top.place_dir(temp, fd, name, work, sysfd.RENAME_EXCHANGE)
             top.discard(temp)
+        elif stat.S_ISDIR(mode):
+            top.place_dir(temp, fd, name, work)
         else:
             sysfd.rename(work, temp, fd, name)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 
-from unionfs import override, sysfd, whiteout
+from unionfs import override, sysfd, whiteout, workdir
 from unionfs.annotations import TypeVar
 from unionfs.errors import SetupError, UnionError
 from unionfs.layers.directory import open_quietly, read_marks
@@ -27,8 +27,6 @@ T = TypeVar("T")
 MAX_DIRS = 8192
 """Directory descriptors kept; opening one again costs an openat(2) a level."""
 MAX_FILES = 16384
-DISCARDED_AT_ONCE = 1000
-"""Entries of a directory in the work directory, which take some milliseconds to remove."""
 UNWRITABLE = frozenset({errno.EPERM, errno.EROFS, errno.ETXTBSY})
 """Why nobody may open a file for writing that can be read: chattr +i or +a, a file system that has become
 read-only, a program that runs from the top layer itself."""
@@ -80,7 +78,7 @@ class Upper:
 
     def _fresh_work(self) -> int:
         """An empty `work` in the work directory, as the kernel uses it; a crashed mount's leftovers go."""
-        clear_work(self._work_root)
+        workdir.clear(self._work_root)
         os.mkdir(b"work", 0o700, dir_fd=self._work_root)
         return os.open(b"work", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._work_root)
 
@@ -248,6 +246,22 @@ class Upper:
         """An attribute of an entry of the top layer, whatever its mode says."""
         return as_owner(fd, name, partial(sysfd.getxattr, fd, name, key))
 
+    def setxattr(self, fd: int, name: bytes, key: bytes, value: bytes) -> None:
+        """The same, to set one of the overlay's own: an entry that nobody may write gets it, too."""
+        as_owner(fd, name, partial(sysfd.setxattr, fd, name, key, value))
+
+    def removexattr(self, fd: int, name: bytes, key: bytes) -> None:
+        as_owner(fd, name, partial(sysfd.removexattr, fd, name, key))
+
+    def place_dir(self, temp: bytes, fd: int, name: bytes, work: int | None = None, flags: int = 0) -> None:
+        """Renames a directory out of the work directory: its ".." changes, which takes the permission to write it."""
+        work = self.work if work is None else work
+        own = os.open(temp, PATH_FLAGS, dir_fd=work)
+        try:
+            as_owner(own, b"", partial(sysfd.rename, work, temp, fd, name, flags))
+        finally:
+            os.close(own)
+
     def marks(self, fd: int, name: bytes, *, is_dir: bool) -> tuple[int, bytes]:
         return read_marks(self.names, partial(self.getxattr, fd, name), is_dir=is_dir)
 
@@ -310,7 +324,7 @@ class Upper:
         if not self.mknod_whiteouts:
             fd = self.dir_fd(directory)
             if sysfd.getxattr(fd, b"", self.names.opaque) is None:
-                sysfd.setxattr(fd, b"", self.names.opaque, whiteout.OPAQUE_MAY_HAVE_XATTR_WHITEOUTS)
+                self.setxattr(fd, b"", self.names.opaque, whiteout.OPAQUE_MAY_HAVE_XATTR_WHITEOUTS)
 
     def copy_metadata(self, name: bytes, attr: Attr, xattrs: dict[bytes, bytes]) -> None:
         """Gives an entry of the work directory owner, mode, attributes and times; times last, mode after owner."""
@@ -324,7 +338,7 @@ class Upper:
     def keep_origin(self, name: bytes, origin: bytes) -> None:
         """Notes in an entry of the work directory which lower inode it is the copy of."""
         try:
-            sysfd.setxattr(self.work, name, self.names.origin_ino, origin)
+            self.setxattr(self.work, name, self.names.origin_ino, origin)
         except OSError as e:
             # No room for attributes, or none on this type of file: only the inode number will change.
             if e.errno not in (errno.EOPNOTSUPP, errno.EPERM, errno.ENOSPC):
@@ -405,15 +419,8 @@ class Upper:
             self.discard(name)
 
     def discard(self, name: bytes) -> None:
-        """Removes an entry of the work directory; what cannot be removed now goes when it is next opened.
-
-        A thread removes a directory with many whiteouts: nobody waits for that.
-        """
-        with suppress(OSError):
-            if not sysfd.remove_tree(self.work, name, most=DISCARDED_AT_ONCE):
-                from threading import Thread
-
-                Thread(target=_discard, args=(os.dup(self.work), name), daemon=True).start()
+        """Removes an entry of the work directory; what cannot be removed now goes when it is next opened."""
+        workdir.discard(self.work, name)
 
     def sync_name(self, fd: int) -> None:
         """Makes the names of a directory last, where anything does."""
@@ -427,40 +434,6 @@ class Upper:
 
 CAPABILITY = b"security.capability"
 DEFAULT_ACL = b"system.posix_acl_default"
-
-
-def _discard(work: int, name: bytes) -> None:
-    """For a thread, whose descriptor `work` is."""
-    with suppress(OSError):
-        sysfd.remove_tree(work, name)
-    os.close(work)
-
-
-def clear_work(work_root: int) -> None:
-    """Removes what mounts have left in `work` in a work directory.
-
-    Raises SetupError, and removes nothing, where there is something else: then it is no work directory.
-    """
-    st = sysfd.lstat_or_none(work_root, b"work")
-    if st is None:
-        return
-    fd = sysfd.open_to_empty(work_root, b"work") if stat.S_ISDIR(st.st_mode) else -1
-    try:
-        foreign = "work" if fd < 0 else next((n for n in os.listdir(fd) if not _is_leftover(fd, n)), None)
-    finally:
-        if fd >= 0:
-            os.close(fd)
-    if foreign is not None:
-        text = f"the work directory holds {foreign!r}, which no mount has left there"
-        raise SetupError(text, hint="give an empty directory: what is in it would be deleted")
-    sysfd.remove_tree(work_root, b"work")
-
-
-def _is_leftover(fd: int, name: str) -> bool:
-    """Whether a name is one that we, the kernel's overlayfs (`#…`, `incompat`) or fuse-overlayfs (a number) give."""
-    if name.isdecimal():
-        return not stat.S_ISDIR(sysfd.lstat(fd, os.fsencode(name)).st_mode)
-    return name.startswith("#") or name == "incompat"
 
 
 PATH_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -97,7 +97,7 @@ class Writable(Rows):
             return
         fd, name = self.top.at(node)
         try:
-            sysfd.setxattr(fd, name, self.top.names.redirect, redirect)
+            self.top.setxattr(fd, name, self.top.names.redirect, redirect)
         except OSError:  # no room for one more attribute
             self.copy_up(node)
 
@@ -125,7 +125,7 @@ class Writable(Rows):
         found: tuple[bytes, ...] = ()
         at = node
         while at.parent is not None:
-            redirect = sysfd.getxattr(*self.top.at(at), self.top.names.redirect) if at.upper else None
+            redirect = self.top.getxattr(*self.top.at(at), self.top.names.redirect) if at.upper else None
             absolute, names = (redirect and whiteout.redirect_names(redirect)) or (False, (at.name,))
             found = names + found
             if absolute:
@@ -157,7 +157,7 @@ class Writable(Rows):
             top.copy_metadata(temp, self.attr(node), self.lower_xattrs(node))
             real = sysfd.lstat(top.work, temp).st_ino
             with top.same_times(node.parent) as fd:
-                sysfd.rename(top.work, temp, fd, node.name)
+                top.place_dir(temp, fd, node.name)
         except BaseException:
             top.discard(temp)
             raise

@@ -17,6 +17,7 @@ from tests.conftest import Mounts
 from tests.support import process
 from tests.support.command import mounts_below
 from tests.support.notation import WHITEOUT, directory, file
+from tests.support.sandbox import USER
 
 FS_IOC_GETFLAGS = 0x80086601  # _IOR('f', 1, long), include/uapi/linux/fs.h
 FICLONE = 0x40049409  # _IOW(0x94, 9, int), the same
@@ -116,6 +117,42 @@ def test_a_setuid_bit_given_under_a_live_writer_is_cleared_with_passthrough(unio
         assert not path.stat().st_mode & 0o4000
 
     mounted.call(lambda: as_user(write, ALICE))
+
+
+@pytest.mark.parametrize("driver", ["kernel", "pyfuse3"])
+def test_what_nobody_may_write_is_changed_without_privilege(union_mounts: Mounts, driver: str) -> None:
+    """The marks of the top layer are attributes that only who may write an entry can set."""
+    tree = {"ro": file(b"x" * LARGE, 0o444), "none": file(b"n" * LARGE, 0), "small": file(b"s", 0o400),
+            "d": directory(0o500), "d/in": file(b"i" * LARGE, 0o444), "gone": directory(0o500)}  # fmt: skip
+    made = union_mounts.stack([tree], box="user")
+    for lower in made.lowers:
+        for path in (lower, *lower.rglob("*")):
+            os.chown(path, USER.pw_uid, USER.pw_gid)
+    mounted = union_mounts.union(made, f"driver={driver}", box="user")
+    top = mounted.path
+
+    def change() -> None:
+        for name in ("ro", "none", "small", "d"):
+            (top / name).rename(top / f"{name}-moved")
+        (top / "d-moved").chmod(0o700)
+        (top / "d-moved/in").rename(top / "in")
+        (top / "d-moved").chmod(0o500)
+        (top / "gone").rmdir()
+        (top / "gone").mkdir(0o500)
+        (top / "in").chmod(0o644)
+        with (top / "in").open("r+b") as opened:
+            opened.write(b"I")
+
+    def look() -> list[tuple[str, int, int]]:
+        found = [(path.name, path.lstat(), path.is_file()) for path in top.rglob("*")]
+        return sorted((name, st.st_mode & 0o777, st.st_size * regular) for name, st, regular in found)
+
+    mounted.call(change)
+    assert mounted.call(look) == [
+        ("d-moved", 0o500, 0), ("gone", 0o500, 0), ("in", 0o644, LARGE), ("none-moved", 0, LARGE),
+        ("ro-moved", 0o444, LARGE), ("small-moved", 0o400, 1),
+    ]  # fmt: skip
+    assert mounted.call(lambda: (top / "in").read_bytes()[:2]) == b"Ii"
 
 
 @pytest.mark.parametrize("writer", ["ours", "kernel"])
